@@ -1,0 +1,53 @@
+//! `gatecrash list`: which claims, profiles, deployments, adapters and defects are there?
+
+use super::put;
+use crate::error::Error;
+use crate::exit::Exit;
+use gatecrash_fixtures::adapters;
+use gatecrash_fixtures::gateway::defects::Defect;
+use gatecrash_suites::{claims, profiles};
+
+pub(super) fn run(defects: bool) -> Result<Exit, Error> {
+    let mut text = if defects { list_defects() } else { list_all() }.join("\n");
+    text.push('\n');
+    put(&text)?;
+    Ok(Exit::AsDeclared)
+}
+
+fn list_all() -> Vec<String> {
+    let mut lines = vec!["claims".to_owned()];
+    lines.extend(claims::all().iter().map(|claim| format!("  {:<9} {}", claim.id, claim.statement)));
+    lines.push(format!("profiles    {}", joined(profiles::builtin().iter().map(|(name, _)| *name))));
+    lines.push(format!("deployments {}", joined(adapters::deployments().iter().map(|built_in| built_in.name))));
+    lines.push(format!("adapters    {}", joined(adapters::builtin().iter().map(|built_in| built_in.name))));
+    lines
+}
+
+fn list_defects() -> Vec<String> {
+    let mut lines = Vec::new();
+    for defect in Defect::list() {
+        lines.push(format!("{} (caught by {})", defect.name, defect.claims.join(", ")));
+        lines.push(format!("  {}", defect.doc));
+    }
+    lines
+}
+
+fn joined<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_listed() {
+        let text = list_all().join("\n");
+        for name in ["QUO-01", "TOK-03", "flex-managed", "envoy-two-sites", "reference"] {
+            assert!(text.contains(name), "{name}");
+        }
+        let defects = list_defects();
+        assert_eq!(defects.len(), 2 * Defect::ALL.len());
+        assert!(defects.contains(&"quota.reset-on-restart (caught by QUO-05)".to_owned()), "{defects:?}");
+    }
+}

@@ -1,0 +1,78 @@
+//! `gatecrash plan`: what would `certify` do, how long would it take, what would it touch?
+
+use super::put;
+use crate::args::Certify;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::prepare::{Prepared, prepare};
+use crate::times::short;
+use gatecrash_model::verdict::Declared;
+use std::fmt::Write as _;
+
+pub(super) async fn run(certify: Certify) -> Result<Exit, Error> {
+    let prepared = prepare(&certify.into()).await?;
+    put(&format!("seed {}\n{}\n", prepared.request.seed.0, text(&prepared)))?;
+    Ok(Exit::AsDeclared)
+}
+
+/// The plan in words, without a newline at its end.
+pub(super) fn text(prepared: &Prepared) -> String {
+    let (plan, request) = (&prepared.plan, &prepared.request);
+    let mut lines = vec![format!("runtime {}", prepared.runtime.name())];
+    lines.extend(prepared.runtime.environment().into_iter().map(|sentence| format!("  {sentence}")));
+    let deployment = &request.deployment;
+    let sites: Vec<String> =
+        deployment.sites.iter().map(|site| format!("{} ({} replicas)", site.name, site.replicas)).collect();
+    lines.push(format!(
+        "deployment {}, gateway {}, profile {}, sites {}, scale {}",
+        deployment.name,
+        request.adapter.name,
+        request.profile.name,
+        sites.join(", "),
+        request.scale
+    ));
+    if !deployment.gateway.defects.is_empty() {
+        lines.push(format!("defects switched on: {}", deployment.gateway.defects.join(", ")));
+    }
+
+    lines.push(format!("experiments {}, at most {} at the same time", plan.experiments.len(), prepared.parallel));
+    for planned in &plan.experiments {
+        let experiment = &planned.experiment;
+        lines.push(format!("  {:<18} {:>11}  {}", experiment.name, short(planned.expected), experiment.story));
+    }
+
+    let mut judged = String::new();
+    let mut left_out = Vec::new();
+    for planned in &plan.claims {
+        match &planned.missing {
+            Some(missing) => left_out.push(format!("  {:<9} {missing}", planned.claim.id)),
+            None if planned.resolved.declared == Declared::NotApplicable => {
+                left_out.push(format!("  {:<9} {}", planned.claim.id, planned.resolved.source));
+            }
+            None => {
+                let separator = if judged.is_empty() { "" } else { " " };
+                // Writing to a string cannot fail.
+                let _infallible = write!(judged, "{separator}{}", planned.claim.id);
+            }
+        }
+    }
+    let applicable = plan.claims.len().saturating_sub(left_out.len());
+    lines.push(format!("claims {applicable} of {} apply: {judged}", plan.claims.len()));
+    if !left_out.is_empty() {
+        lines.push("not applicable:".to_owned());
+        lines.extend(left_out);
+    }
+
+    lines.push(format!("expected time {}", short(plan.expected_wall)));
+    lines.push(format!("touches {}", touched(prepared)));
+    lines.join("\n")
+}
+
+fn touched(prepared: &Prepared) -> String {
+    let objects = if prepared.runtime.name() == "docker" {
+        format!("containers and networks with the label gatecrash.run={}", prepared.run)
+    } else {
+        "processes started by it, on loopback addresses".to_owned()
+    };
+    format!("{objects}; files below {}", prepared.shown_folder.display())
+}

@@ -1,0 +1,35 @@
+//! `gatecrash sweep`: remove what killed runs left on this machine.
+
+use super::{put, say};
+use crate::error::{Error, chain};
+use crate::exit::Exit;
+use gatecrash_engine::reaper::sweep::{SweepOptions, sweep};
+use gatecrash_engine::runtime::docker::engine;
+use std::time::Duration;
+
+/// Images of ours are kept this long for the next run.
+const KEEP_IMAGES: Duration = Duration::from_secs(7 * 86_400);
+
+pub(super) async fn run(dry_run: bool, unknown_harness: bool) -> Result<Exit, Error> {
+    let engine = engine::connect().await.is_ok();
+    if !engine {
+        say("no container engine answers: only processes and folders are looked for");
+    }
+    let options = SweepOptions {
+        engine,
+        dry_run,
+        unknown_harness,
+        images_older_than: KEEP_IMAGES,
+        folders: vec![std::env::temp_dir()],
+    };
+    let swept = sweep(&options).await.map_err(|error| Error::Fault(chain(&error)))?;
+    let verb = if dry_run { "would remove" } else { "removed" };
+    for item in &swept.removed {
+        put(&format!("{verb} {item}\n"))?;
+    }
+    for item in &swept.kept {
+        say(&format!("kept {item}"));
+    }
+    say(&format!("{verb} {}, kept {}", swept.removed.len(), swept.kept.len()));
+    Ok(Exit::AsDeclared)
+}

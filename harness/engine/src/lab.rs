@@ -1,0 +1,331 @@
+//! What an experiment holds: a deployment that runs, the links between its components, checked
+//! operations, open-loop traffic, faults with their witnesses, and the history that all of it goes to.
+//!
+//! [`Lab::bring_up`] starts everything and waits until it is ready; [`Lab::finish`] heals every fault,
+//! stops the streams, closes the history and removes what was started. Durations of the deployment are
+//! scaled already; those that an experiment chooses pass through [`Lab::scaled`].
+
+mod background;
+mod bring_up;
+mod faults;
+mod followers;
+mod management;
+mod operations;
+mod replicas;
+mod secrets;
+mod topology;
+mod traffic;
+
+pub use faults::Active;
+pub use operations::{Call, Outcome, Target};
+pub use replicas::{Disk, Replica};
+pub use secrets::Token;
+pub use traffic::{Traffic, TrafficSpec};
+
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::control::{Control, ControlError};
+use crate::link::{Link, LinkError, Links};
+use crate::recorder::{RecordError, Recorder};
+use crate::runtime::{Network, Runtime, RuntimeError};
+use gatecrash_model::adapter::Adapter;
+use gatecrash_model::claim::Capability;
+use gatecrash_model::deployment::{Deployment, Site, StoreKind};
+use gatecrash_model::fixture;
+use gatecrash_model::history::EventKind;
+use gatecrash_model::profile::Scalar;
+use gatecrash_model::seed::Seed;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What all labs of a run share.
+#[derive(Clone)]
+pub struct Kit {
+    /// Where components run.
+    pub runtime: Arc<dyn Runtime>,
+    /// The relay of all links.
+    pub links: Links,
+    /// The clock of the run.
+    pub clock: Clock,
+    /// Seed of the run.
+    pub seed: Seed,
+    /// How to run and speak to the gateway.
+    pub adapter: Adapter,
+    /// Folder of the run: histories go here.
+    pub folder: PathBuf,
+    /// Folder with fetched tools (`envoy`, `redis`), for templates.
+    pub tools: String,
+    /// `--scale`.
+    pub scale: f64,
+    /// Cancelled on Ctrl-C: every wait of a lab ends.
+    pub interrupt: CancellationToken,
+}
+
+/// What an experiment wants of its lab beyond the deployment.
+#[derive(Clone, Debug, Default)]
+pub struct LabOptions {
+    /// Settings over the deployment's.
+    pub settings: BTreeMap<String, Scalar>,
+    /// Another store than the deployment's (the stub, which can misbehave).
+    pub store: Option<StoreKind>,
+    /// Whether the must-refuse and contract streams stay away (timing experiments on very few requests).
+    pub quiet: bool,
+}
+
+/// Why a lab could not do what it was asked: never a verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// The runtime failed.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A link failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A fixture did not do what it was told.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The history could not be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The adapter's templates could not be rendered.
+    #[error("adapter `{adapter}` cannot be rendered for `{replica}`: {why}")]
+    Render {
+        /// Adapter.
+        adapter: String,
+        /// Replica.
+        replica: String,
+        /// Why, with template and line.
+        why: String,
+    },
+    /// A component did not become ready.
+    #[error("`{name}` not ready after {within_s:.1} s; last status: {last}{log}")]
+    NotReady {
+        /// Component.
+        name: String,
+        /// How long was waited.
+        within_s: f64,
+        /// What was seen last.
+        last: String,
+        /// The last lines of its log, each on a line of its own.
+        log: String,
+    },
+    /// The experiment named something that the deployment does not have.
+    #[error("the deployment has no `{0}`")]
+    Unknown(String),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// A running deployment under test. Copies are the same lab.
+#[derive(Clone)]
+pub struct Lab {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kit: Kit,
+    experiment: String,
+    deployment: Deployment,
+    options: LabOptions,
+    network: Network,
+    recorder: Recorder,
+    client: Client,
+    http: reqwest::Client,
+    clients: Vec<fixture::Client>,
+    next_op: AtomicU32,
+    next_fault: AtomicU32,
+    next_process: AtomicU32,
+    background: AtomicBool,
+    stop: CancellationToken,
+    state: Mutex<State>,
+    tokens: tokio::sync::Mutex<BTreeMap<(String, String), Token>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Address and last start of each component.
+    components: BTreeMap<String, Running>,
+    replicas: Vec<replicas::Entry>,
+    links: BTreeMap<topology::LinkKey, Link>,
+    /// Signing material of each site.
+    signing: BTreeMap<String, String>,
+    contracts: Vec<fixture::Contract>,
+    configuration: Option<fixture::Configuration>,
+    /// Faults that are in place.
+    faults: BTreeMap<u32, gatecrash_model::fault::Fault>,
+    /// Backends in rotation, by ingress.
+    in_rotation: BTreeMap<String, BTreeSet<String>>,
+    /// Latest stamp heard on each event stream.
+    heard: BTreeMap<String, u64>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    address: IpAddr,
+    started_at: u64,
+}
+
+impl Lab {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere does not make the addresses and links less true; healing must go on.
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is under test, scaled.
+    #[must_use]
+    pub fn deployment(&self) -> &Deployment {
+        &self.inner.deployment
+    }
+
+    /// The adapter of its gateway.
+    #[must_use]
+    pub fn adapter(&self) -> &Adapter {
+        &self.inner.kit.adapter
+    }
+
+    /// Whether adapter, runtime and topology have what `capability` says.
+    #[must_use]
+    pub fn has(&self, capability: Capability) -> bool {
+        capabilities(&self.inner.deployment, &self.inner.kit.adapter, &self.inner.kit.runtime.capabilities())
+            .contains(&capability)
+    }
+
+    /// `--scale`.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.inner.kit.scale
+    }
+
+    /// `duration`, scaled.
+    #[must_use]
+    pub fn scaled(&self, duration: Duration) -> Duration {
+        Duration::try_from_secs_f64(duration.as_secs_f64() * self.inner.kit.scale).unwrap_or(duration)
+    }
+
+    /// Seed of this experiment.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        self.inner.kit.seed.derive(&self.inner.experiment)
+    }
+
+    /// Nanoseconds since the run started.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.inner.kit.clock.now()
+    }
+
+    /// The sites.
+    #[must_use]
+    pub fn sites(&self) -> &[Site] {
+        &self.inner.deployment.sites
+    }
+
+    /// The clients: `client-1`.. with OAuth credentials and a contract, `late-1`.. with OAuth credentials
+    /// only, `outsider-1`.. with neither.
+    #[must_use]
+    pub fn clients(&self) -> &[fixture::Client] {
+        &self.inner.clients
+    }
+
+    /// The story enters a phase.
+    pub fn phase(&self, phase: &str, variant: &str) {
+        tracing::debug!(experiment = self.inner.experiment, phase, variant, "phase");
+        self.inner.recorder.now(EventKind::Phase { phase: phase.to_owned(), variant: variant.to_owned() });
+    }
+
+    /// Records a fact for the checks.
+    pub fn mark(&self, name: &str, subject: &str, value: i64) {
+        self.inner.recorder.now(EventKind::Mark { name: name.to_owned(), subject: subject.to_owned(), value });
+    }
+
+    /// Records something a reader should know.
+    pub fn note(&self, text: impl Into<String>) {
+        self.inner.recorder.now(EventKind::Note { text: text.into() });
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// `Interrupted` on Ctrl-C; the first write to the history that failed.
+    pub async fn hold(&self, duration: Duration) -> Result<(), LabError> {
+        tokio::select! {
+            () = crate::clock::sleep(duration) => {}
+            () = self.inner.kit.interrupt.cancelled() => return Err(LabError::Interrupted),
+        }
+        Ok(self.inner.recorder.check()?)
+    }
+
+    fn address_of(&self, name: &str) -> Result<IpAddr, LabError> {
+        self.state()
+            .components
+            .get(name)
+            .map(|running| running.address)
+            .ok_or_else(|| LabError::Unknown(name.to_owned()))
+    }
+
+    fn control(&self, name: &str) -> Result<Control, LabError> {
+        Ok(Control::new(self.inner.http.clone(), self.address_of(name)?))
+    }
+
+    fn next_op(&self) -> u32 {
+        self.inner.next_op.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn keep_task(&self, task: JoinHandle<()>) {
+        self.state().tasks.push(task);
+    }
+}
+
+/// What adapter, runtime and topology together can do.
+#[must_use]
+pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capability]) -> BTreeSet<Capability> {
+    let mut all: BTreeSet<Capability> = adapter.capabilities.iter().chain(runtime).copied().collect();
+    if deployment.sites.len() >= 2 {
+        all.insert(Capability::TwoSites);
+    }
+    if deployment.sites.iter().any(|site| site.replicas >= 2) {
+        all.insert(Capability::TwoReplicas);
+    }
+    if deployment.store.is_none() {
+        all.remove(&Capability::SharedStore);
+    }
+    if deployment.control_plane.is_none() {
+        for needed in [Capability::ControlPlane, Capability::ConfigurationChoice, Capability::Contracts] {
+            all.remove(&needed);
+        }
+    }
+    if adapter.version_header.is_none() {
+        all.remove(&Capability::ConfigurationVersion);
+    }
+    if adapter.token.is_none() {
+        all.remove(&Capability::TokenIssue);
+    }
+    if adapter.revocation.is_none() || setting(deployment, adapter, "revocation").is_some_and(|word| word != "cluster")
+    {
+        all.remove(&Capability::TokenRevocation);
+    }
+    all
+}
+
+/// The effective value of a setting as a word: the deployment's, else the adapter's default.
+#[must_use]
+pub fn setting(deployment: &Deployment, adapter: &Adapter, name: &str) -> Option<String> {
+    let value = deployment
+        .gateway
+        .settings
+        .get(name)
+        .or_else(|| adapter.settings.get(name).and_then(|setting| setting.default.as_ref()))?;
+    Some(match value {
+        Scalar::Boolean(value) => value.to_string(),
+        Scalar::Number(value) => value.to_string(),
+        Scalar::Text(value) => value.clone(),
+    })
+}

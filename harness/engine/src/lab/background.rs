@@ -1,0 +1,71 @@
+//! The streams that every experiment runs: requests that must be refused, and valid holders of
+//! contracts, aimed at every replica directly, on routes without quota. SEC-01 and CON-03 read them.
+
+use super::operations::{Call, Target};
+use super::traffic::Traffic;
+use super::{Lab, LabError};
+use gatecrash_model::claim::Capability;
+use gatecrash_model::deployment::Policy;
+use gatecrash_model::fixture::SignRequest;
+use gatecrash_model::operation::{Credential, stream};
+use std::sync::atomic::Ordering;
+
+/// Requests a second and replica that must be refused.
+const MUST_REFUSE_PER_S: f64 = 10.0;
+/// Requests a second and replica of valid contract holders.
+const CONTRACT_PER_S: f64 = 5.0;
+
+impl Lab {
+    /// Whether the must-refuse and contract streams run; they do from the start unless the experiment is quiet.
+    pub fn background(&self, on: bool) {
+        self.inner.background.store(on, Ordering::Relaxed);
+    }
+
+    /// Starts the streams for one replica.
+    pub(super) async fn start_background(&self, replica: &str, site: &str) -> Result<Vec<Traffic>, LabError> {
+        let target = || Target::Replica(replica.to_owned());
+        let signing = self.state().signing.get(site).cloned().ok_or_else(|| LabError::Unknown(site.to_owned()))?;
+        let mut streams = Vec::new();
+        let mut refused = Vec::new();
+        if self.has(Capability::Tokens)
+            && let Some(route) =
+                self.deployment().route_with(&[Policy::Jwt], &[Policy::Quota]).map(|route| route.name.clone())
+        {
+            let client = "client-20";
+            let sign = |signing: &str, expires_in_s, alg_none| SignRequest {
+                client: client.to_owned(),
+                signing: signing.to_owned(),
+                expires_in_s,
+                alg_none,
+            };
+            let flaws = [
+                (Credential::Expired, sign(&signing, -7200, false)),
+                (Credential::AlgNone, sign(&signing, 7200, true)),
+                (Credential::Forged, sign("nobody", 7200, false)),
+            ];
+            refused.push(Call::new(stream::MUST_REFUSE, target(), &route, client).with(Credential::Missing));
+            for (credential, request) in flaws {
+                let token = self.sign(&request).await?;
+                refused.push(Call::new(stream::MUST_REFUSE, target(), &route, client).with(credential).token(&token));
+            }
+        }
+        if self.has(Capability::Contracts)
+            && let Some(route) =
+                self.deployment().route_with(&[Policy::ClientId], &[Policy::Quota]).map(|route| route.name.clone())
+        {
+            for outsider in ["outsider-1", "outsider-2"] {
+                refused
+                    .push(Call::new(stream::MUST_REFUSE, target(), &route, outsider).with(Credential::UnknownClient));
+            }
+            refused.push(Call::new(stream::MUST_REFUSE, target(), &route, "client-20").with(Credential::Missing));
+            let valid = (16..=20)
+                .map(|number| Call::new(stream::CONTRACT, target(), &route, &format!("client-{number}")))
+                .collect();
+            streams.push(self.open_loop(CONTRACT_PER_S, valid, |_| {}));
+        }
+        if !refused.is_empty() {
+            streams.push(self.open_loop(MUST_REFUSE_PER_S, refused, |_| {}));
+        }
+        Ok(streams)
+    }
+}

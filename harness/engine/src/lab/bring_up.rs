@@ -1,0 +1,371 @@
+//! From a deployment to a running lab, and back to nothing.
+
+use super::secrets::{AUDIENCE, ISSUER, clients, signing_secret};
+use super::topology::{self, FIXTURE_PORT, Support};
+use super::{Inner, Kit, Lab, LabError, LabOptions, State};
+use crate::client::Client;
+use crate::control::CONTROL_PORT;
+use crate::recorder::Recorder;
+use crate::runtime::{Component, Program};
+use gatecrash_model::adapter::Adapter;
+use gatecrash_model::adapter::render::Context;
+use gatecrash_model::deployment::{CONTROL_PLANE, Deployment, IDENTITY, StoreKind};
+use gatecrash_model::fixture::{
+    Backend, Configuration, Contract, ControlPlaneConfig, IdentityConfig, IngressConfig, PlainConfig, Role,
+};
+use gatecrash_model::history::{Header, format};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long a fixture may take until its control listener answers.
+const FIXTURE_WITHIN: Duration = Duration::from_secs(20);
+/// How often an ingress probes its backends, before scaling.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a lab leaves behind.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Events in the history.
+    pub events: u64,
+}
+
+impl Lab {
+    /// Starts everything that `deployment` (scaled) has, waits until it is ready, and starts the streams that
+    /// every experiment runs. If anything fails, everything is removed again.
+    ///
+    /// # Errors
+    /// What could not be started, or did not become ready, with the last lines of its log.
+    pub async fn bring_up(
+        kit: Kit,
+        deployment: Deployment,
+        experiment: &str,
+        options: LabOptions,
+    ) -> Result<Self, LabError> {
+        let mut deployment = deployment;
+        if let (Some(kind), Some(store)) = (options.store, deployment.store.as_mut()) {
+            store.kind = kind;
+        }
+        let network = kit.runtime.network(experiment).await?;
+        let header = Header {
+            format: format::FORMAT.to_owned(),
+            experiment: experiment.to_owned(),
+            seed: kit.seed.derive(experiment).0,
+            runtime: kit.runtime.name().to_owned(),
+            scale: kit.scale,
+        };
+        let path = kit.folder.join(format!("history-{experiment}.jsonl"));
+        let recorder = Recorder::create(&path, &header, kit.clock)?;
+        let connect_within = Duration::from_secs(1).max(Duration::from_secs_f64(5.0 * kit.scale).mul_f64(0.8));
+        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(4).build().unwrap_or_default();
+        let signing = deployment.sites.iter().map(|site| (site.name.clone(), site.signing.clone())).collect();
+        let clients = clients(kit.seed);
+        let contracts: Vec<Contract> = clients
+            .iter()
+            .filter(|client| client.contract)
+            .map(|client| Contract { client: client.id.clone(), secret: client.secret.clone() })
+            .collect();
+        let configuration = deployment.control_plane.as_ref().map(|_| Configuration {
+            version: 1,
+            routes: deployment.routes.clone(),
+            quota: deployment.quota,
+        });
+        let state = State { signing, contracts, configuration, ..State::default() };
+        let inner = Inner {
+            kit,
+            experiment: experiment.to_owned(),
+            deployment,
+            options,
+            network,
+            recorder,
+            client: Client::new(connect_within),
+            http,
+            clients,
+            next_op: AtomicU32::new(1),
+            next_fault: AtomicU32::new(1),
+            next_process: AtomicU32::new(1),
+            background: AtomicBool::new(true),
+            stop: CancellationToken::new(),
+            state: Mutex::new(state),
+            tokens: tokio::sync::Mutex::new(BTreeMap::new()),
+        };
+        let lab = Self { inner: Arc::new(inner) };
+        let began = tokio::select! {
+            began = lab.start_all() => began,
+            () = lab.inner.kit.interrupt.cancelled() => Err(LabError::Interrupted),
+        };
+        match began {
+            Ok(()) => Ok(lab),
+            Err(error) => {
+                // The first error is the one to tell; what is left the reaper takes.
+                if let Err(second) = lab.finish().await {
+                    tracing::warn!(%second, "tear-down after a failed bring-up");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_all(&self) -> Result<(), LabError> {
+        self.phase("bring-up", "");
+        let redis = match self.deployment().store.as_ref().map(|store| store.kind) {
+            Some(StoreKind::Redis) => match self.inner.kit.runtime.has_redis().await {
+                Ok(()) => true,
+                Err(why) => {
+                    self.note(format!("the store stub stands in for Redis: {why}"));
+                    false
+                }
+            },
+            Some(StoreKind::Stub) | None => false,
+        };
+        let support = topology::support(self.deployment(), redis);
+        // Ingresses name links in their configuration, so they come last of the fixtures.
+        let (ingresses, first): (Vec<Support>, Vec<Support>) =
+            support.into_iter().partition(|part| part.program == Program::Fixture(Role::Ingress));
+        self.open_links(topology::support_links(self.deployment())).await?;
+        for site in self.sites().to_vec() {
+            for index in 1..=site.replicas {
+                self.enter(&site, index, BTreeMap::new()).await?;
+            }
+        }
+        let all: Vec<&Support> = first.iter().chain(&ingresses).collect();
+        futures::future::try_join_all(all.iter().map(|part| self.start_support(part))).await?;
+        for part in &all {
+            if let Program::Fixture(role) = part.program
+                && role != Role::Store
+            {
+                self.follow(&part.name)?;
+            }
+        }
+        let replicas = self.replicas();
+        futures::future::try_join_all(replicas.iter().map(|replica| self.start_replica(replica))).await?;
+        futures::future::try_join_all(
+            replicas.iter().map(|replica| self.wait_ready(&replica.name, self.ready_within())),
+        )
+        .await?;
+        self.prove_isolation().await?;
+        for site in self.sites() {
+            self.set_backends(site).await?;
+        }
+        futures::future::try_join_all(replicas.iter().map(|replica| self.attend(replica))).await?;
+        self.wait_rotation().await
+    }
+
+    /// Waits until every ingress has all of its site's replicas in rotation.
+    async fn wait_rotation(&self) -> Result<(), LabError> {
+        let began = self.now();
+        loop {
+            let missing = {
+                let state = self.state();
+                let missing = state.replicas.iter().find(|entry| {
+                    let ingress = format!("{}-ingress", entry.replica.site);
+                    !state.in_rotation.get(&ingress).is_some_and(|backends| backends.contains(&entry.replica.name))
+                });
+                missing.map(|entry| entry.replica.clone())
+            };
+            let Some(missing) = missing else { return Ok(()) };
+            if self.inner.kit.clock.since(began) > FIXTURE_WITHIN {
+                let last = format!("`{}` is ready but `{}-ingress` did not take it up", missing.name, missing.site);
+                return Err(self.not_ready(&missing.name, FIXTURE_WITHIN, last).await);
+            }
+            self.hold(Duration::from_millis(5)).await?;
+        }
+    }
+
+    async fn prove_isolation(&self) -> Result<(), LabError> {
+        let (data, port_of) = (topology::data_port(self.adapter()), FIXTURE_PORT);
+        let addresses: Vec<(String, std::net::IpAddr, u16)> = {
+            let state = self.state();
+            let is_replica = |name: &str| state.replicas.iter().any(|entry| entry.replica.name == name);
+            let port = |name: &str| {
+                if is_replica(name) {
+                    data
+                } else if name.ends_with("store") {
+                    topology::STORE_PORT
+                } else {
+                    port_of
+                }
+            };
+            state.components.iter().map(|(name, running)| (name.clone(), running.address, port(name))).collect()
+        };
+        Ok(self.inner.kit.runtime.prove_isolation(&self.inner.network, &addresses).await?)
+    }
+
+    async fn start_support(&self, part: &Support) -> Result<(), LabError> {
+        let placement = self.inner.kit.runtime.place(&self.inner.network, &part.name);
+        let mut files = Vec::new();
+        if let Program::Fixture(role) = part.program {
+            let listen = placement.listen;
+            let port = if role == Role::Store { topology::STORE_PORT } else { FIXTURE_PORT };
+            let text = self.fixture_config(part, role, format!("{listen}:{port}"), format!("{listen}:{CONTROL_PORT}"));
+            files.push(("fixture.json".to_owned(), text.into_bytes()));
+        }
+        let component =
+            Component { name: part.name.clone(), program: part.program.clone(), environment: BTreeMap::new(), files };
+        let address = self.inner.kit.runtime.start(&self.inner.network, &component).await?;
+        self.moved(&part.name, address);
+        let began = self.now();
+        loop {
+            let (up, last) = if let Program::Fixture(_) = part.program {
+                (self.control(&part.name)?.is_healthy().await, "its control listener does not answer")
+            } else {
+                let store = std::net::SocketAddr::new(address, topology::STORE_PORT);
+                let pong = crate::resp::command(store, &["PING"], Duration::from_secs(1)).await;
+                (pong.is_ok_and(|reply| reply.starts_with("+PONG")), "it does not answer PING")
+            };
+            if up {
+                return Ok(());
+            }
+            let ended = match self.inner.kit.runtime.state(&self.inner.network, &part.name).await {
+                crate::runtime::State::Ended(how) => Some(format!("it ended ({how})")),
+                crate::runtime::State::Absent => Some("it is gone".to_owned()),
+                crate::runtime::State::Running | crate::runtime::State::Paused => None,
+            };
+            if ended.is_some() || self.inner.kit.clock.since(began) > FIXTURE_WITHIN {
+                return Err(self
+                    .not_ready(&part.name, self.inner.kit.clock.since(began), ended.unwrap_or_else(|| last.to_owned()))
+                    .await);
+            }
+            self.hold(Duration::from_millis(3)).await?;
+        }
+    }
+
+    fn fixture_config(&self, part: &Support, role: Role, listen: String, control: String) -> String {
+        let name = part.name.clone();
+        let seed = self.inner.kit.seed;
+        let value = match role {
+            Role::ControlPlane => {
+                let state = self.state();
+                let configuration = state.configuration.clone().unwrap_or_else(|| Configuration {
+                    version: 1,
+                    routes: self.deployment().routes.clone(),
+                    quota: self.deployment().quota,
+                });
+                serde_json::to_value(ControlPlaneConfig {
+                    name,
+                    listen,
+                    control,
+                    configuration,
+                    contracts: state.contracts.clone(),
+                })
+            }
+            Role::Identity => {
+                let mut materials: Vec<String> =
+                    self.deployment().sites.iter().map(|site| site.signing.clone()).collect();
+                materials.extend(self.deployment().sites.iter().map(|site| format!("{}-rekeyed", site.name)));
+                materials.push("rekeyed".to_owned());
+                let secrets =
+                    materials.iter().map(|material| (material.clone(), signing_secret(seed, material))).collect();
+                let signing = materials.first().cloned().unwrap_or_default();
+                let known =
+                    self.clients().iter().filter(|client| !client.id.starts_with("outsider")).cloned().collect();
+                let (issuer, audience) = (ISSUER.to_owned(), AUDIENCE.to_owned());
+                serde_json::to_value(IdentityConfig {
+                    name,
+                    listen,
+                    control,
+                    secrets,
+                    signing,
+                    issuer,
+                    audience,
+                    clients: known,
+                })
+            }
+            Role::Ingress => serde_json::to_value(self.ingress_config(part, listen, control)),
+            Role::Gateway | Role::SiteStore | Role::Store | Role::Upstream | Role::Probe => {
+                serde_json::to_value(PlainConfig { name, listen, control })
+            }
+        };
+        value.map(|value| value.to_string()).unwrap_or_default()
+    }
+
+    fn ingress_config(&self, part: &Support, listen: String, control: String) -> IngressConfig {
+        let probe_interval = self.scaled(PROBE_INTERVAL).max(Duration::from_millis(50));
+        let site = self.deployment().site(&part.site);
+        let management = site.is_some_and(|site| site.management_ingress() == part.name);
+        let mut timeout = Duration::from_secs(60);
+        let mut backends = Vec::new();
+        if management {
+            timeout =
+                self.deployment().control_plane.as_ref().map_or(timeout, |control_plane| control_plane.ingress_timeout);
+            let key = topology::LinkKey::new(&part.name, CONTROL_PLANE, FIXTURE_PORT);
+            let address = self.state().links.get(&key).map(|link| link.address().to_string()).unwrap_or_default();
+            let (zone, probe_address, probe_path) = (String::new(), String::new(), String::new());
+            backends.push(Backend {
+                name: CONTROL_PLANE.to_owned(),
+                zone,
+                address,
+                probe_address,
+                probe_path,
+                probe_status: 200,
+            });
+        }
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        IngressConfig {
+            name: part.name.clone(),
+            listen,
+            control,
+            timeout_ms: millis(timeout),
+            probe_interval_ms: millis(probe_interval),
+            probe_threshold: 2,
+            backends,
+        }
+    }
+
+    /// Ends the lab: heals every fault, stops every stream, closes the history, removes what was started.
+    /// Goes on through errors and tells the first.
+    ///
+    /// # Errors
+    /// The first of: a fault that could not be healed, a history that could not be written, a component that could not be removed.
+    pub async fn finish(&self) -> Result<Finished, LabError> {
+        let healed = self.heal_everything().await;
+        self.catch_up().await;
+        self.inner.stop.cancel();
+        let tasks = std::mem::take(&mut self.state().tasks);
+        for task in tasks {
+            let _ended = tokio::time::timeout(Duration::from_secs(2), task).await;
+        }
+        // What was under way was abandoned by `stop`; let those completions reach the history.
+        crate::clock::sleep(Duration::from_millis(20)).await;
+        let events = self.inner.recorder.finish().await;
+        let links = std::mem::take(&mut self.state().links);
+        futures::future::join_all(links.values().map(crate::link::Link::close)).await;
+        self.inner.kit.runtime.tear_down(&self.inner.network).await?;
+        healed?;
+        Ok(Finished { events: events? })
+    }
+}
+
+/// The component of a replica, as the adapter renders it for this runtime.
+pub(super) fn spawn_program(adapter: &Adapter, context: &Context<'_>, runtime: &str) -> Result<Component, String> {
+    let rendered =
+        if runtime == "docker" { adapter.render_container(context) } else { adapter.render_process(context) };
+    let rendered = rendered.map_err(|error| error.to_string())?;
+    let program = if runtime == "docker" {
+        let Some(container) = &adapter.container else { return Err("it cannot be started as a container".to_owned()) };
+        Program::Image {
+            image: container.image.clone(),
+            from_executable: rendered.from_executable,
+            arguments: rendered.command,
+            init: container.init,
+        }
+    } else {
+        Program::Command(rendered.command)
+    };
+    Ok(Component {
+        name: context.replica.name.clone(),
+        program,
+        environment: rendered.environment,
+        files: rendered.files,
+    })
+}
+
+impl Lab {
+    /// Name of the identity provider stub's component.
+    #[must_use]
+    pub fn identity(&self) -> &'static str {
+        IDENTITY
+    }
+}

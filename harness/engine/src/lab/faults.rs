@@ -1,0 +1,190 @@
+//! Faults with their witnesses: planned, injected, witnessed by a second path at the start and at the
+//! end, healed, witnessed gone. Each stage is an event. A fault that did not bite is recorded as such;
+//! it is no error, but no claim over it can hold.
+
+mod witness;
+
+use super::{Lab, LabError};
+use crate::link::Link;
+use crate::runtime::{Signal, State as RunState};
+use gatecrash_model::fault::{Fault, LinkId, NetworkFault, ReplicaFault};
+use gatecrash_model::history::{EventKind, FaultStage};
+use std::sync::atomic::Ordering;
+
+/// A fault that is in place. It is over when [`Lab::heal`] returned; the lab heals what is left at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a fault is over when it was healed"]
+pub struct Active {
+    number: u32,
+    fault: Fault,
+}
+
+impl Active {
+    /// What it is.
+    #[must_use]
+    pub fn fault(&self) -> &Fault {
+        &self.fault
+    }
+}
+
+impl Lab {
+    /// Links between components by name; `*` stands for any. `links("eu-1", "eu-store")`, `links("*", "control-plane")`.
+    #[must_use]
+    pub fn links(&self, from: &str, to: &str) -> Vec<LinkId> {
+        let matches = |pattern: &str, name: &str| pattern == "*" || pattern == name;
+        let state = self.state();
+        let found = state.links.iter().filter(|(key, _)| matches(from, &key.from) && matches(to, &key.to));
+        found.map(|(_, link)| link.id().clone()).collect()
+    }
+
+    fn found_links(&self, ids: &[LinkId]) -> Result<Vec<(super::topology::LinkKey, Link)>, LabError> {
+        let state = self.state();
+        let mut found = Vec::new();
+        for id in ids {
+            let link = state.links.iter().find(|(_, link)| link.id() == id);
+            let (key, link) = link.ok_or_else(|| LabError::Unknown(format!("link {id}")))?;
+            found.push((key.clone(), link.clone()));
+        }
+        if found.is_empty() {
+            return Err(LabError::Unknown("link of the fault".to_owned()));
+        }
+        Ok(found)
+    }
+
+    fn stage(&self, number: u32, fault: &Fault, stage: FaultStage, detail: String) {
+        self.inner.recorder.now(EventKind::Fault {
+            fault: number,
+            stage,
+            kind: fault.kind(),
+            target: fault.target(),
+            detail,
+        });
+    }
+
+    /// Injects a fault and asks its witness whether it bites.
+    ///
+    /// # Errors
+    /// If it could not be injected at all; what was injected of it is taken away again.
+    pub async fn inject(&self, fault: Fault) -> Result<Active, LabError> {
+        let number = self.inner.next_fault.fetch_add(1, Ordering::Relaxed);
+        self.stage(number, &fault, FaultStage::Planned, String::new());
+        let before = self.before(&fault).await;
+        self.state().faults.insert(number, fault.clone());
+        if let Err(error) = self.apply(&fault).await {
+            // A partial injection must not stay: the first error is the one to tell.
+            let _second = self.undo(&fault).await;
+            self.state().faults.remove(&number);
+            return Err(error);
+        }
+        self.stage(number, &fault, FaultStage::Injected, String::new());
+        let (bites, detail) = self.bites(&fault, &before).await;
+        self.stage(number, &fault, if bites { FaultStage::Witnessed } else { FaultStage::NotWitnessed }, detail);
+        if matches!(fault, Fault::Network { what: NetworkFault::Reset, .. }) {
+            // A reset is over as soon as it happened.
+            self.state().faults.remove(&number);
+            self.stage(number, &fault, FaultStage::Healed, String::new());
+            self.stage(number, &fault, FaultStage::WitnessedGone, "new connections are accepted".to_owned());
+        }
+        Ok(Active { number, fault })
+    }
+
+    /// Asks the witness once more, takes the fault away, and asks whether it is gone.
+    ///
+    /// # Errors
+    /// If it could not be healed.
+    pub async fn heal(&self, active: Active) -> Result<(), LabError> {
+        let Active { number, fault } = active;
+        if !self.state().faults.contains_key(&number) {
+            return Ok(());
+        }
+        if !matches!(fault, Fault::Replica { .. }) {
+            let (bites, detail) = self.bites(&fault, &witness::Before::default()).await;
+            self.stage(
+                number,
+                &fault,
+                if bites { FaultStage::Witnessed } else { FaultStage::NotWitnessed },
+                format!("at its end: {detail}"),
+            );
+        }
+        self.undo(&fault).await?;
+        self.state().faults.remove(&number);
+        self.stage(number, &fault, FaultStage::Healed, String::new());
+        let (gone, detail) = self.gone(&fault).await;
+        self.stage(number, &fault, if gone { FaultStage::WitnessedGone } else { FaultStage::NotGone }, detail);
+        Ok(())
+    }
+
+    /// Heals what is left, without witnesses of the end: the experiment is over.
+    pub(super) async fn heal_everything(&self) -> Result<(), LabError> {
+        let left: Vec<(u32, Fault)> = std::mem::take(&mut self.state().faults).into_iter().collect();
+        let mut first = Ok(());
+        for (number, fault) in left {
+            let undone = self.undo(&fault).await;
+            self.stage(number, &fault, FaultStage::Healed, "at the end of the experiment".to_owned());
+            first = first.and(undone);
+        }
+        first
+    }
+
+    /// A component that was started again is no longer killed.
+    pub(super) fn ended_faults_are_over(&self, name: &str) {
+        let over: Vec<(u32, Fault)> = {
+            let mut state = self.state();
+            let is_over = |fault: &Fault| matches!(fault, Fault::Replica { name: killed, what: ReplicaFault::Kill | ReplicaFault::Terminate } if killed == name);
+            let over: Vec<(u32, Fault)> = state
+                .faults
+                .iter()
+                .filter(|(_, fault)| is_over(fault))
+                .map(|(number, fault)| (*number, fault.clone()))
+                .collect();
+            for (number, _) in &over {
+                state.faults.remove(number);
+            }
+            over
+        };
+        for (number, fault) in over {
+            self.stage(number, &fault, FaultStage::Healed, "started again".to_owned());
+            self.stage(number, &fault, FaultStage::WitnessedGone, "its process runs".to_owned());
+        }
+    }
+
+    async fn apply(&self, fault: &Fault) -> Result<(), LabError> {
+        match fault {
+            Fault::Network { links, what } => {
+                for (_, link) in self.found_links(links)? {
+                    link.apply(*what).await?;
+                }
+                Ok(())
+            }
+            Fault::Replica { name, what } => {
+                let signal = match what {
+                    ReplicaFault::Kill => Signal::Kill,
+                    ReplicaFault::Terminate => Signal::Terminate,
+                    ReplicaFault::Pause => Signal::Pause,
+                };
+                self.signal(name, signal).await
+            }
+            Fault::Fixture { name, endpoint, what } => self.set_fixture_fault(name, endpoint, Some(*what)).await,
+        }
+    }
+
+    async fn undo(&self, fault: &Fault) -> Result<(), LabError> {
+        match fault {
+            Fault::Network { links, what } => {
+                for (_, link) in self.found_links(links)? {
+                    link.heal(*what).await?;
+                }
+                Ok(())
+            }
+            Fault::Replica { name, what: ReplicaFault::Pause } => {
+                // One that ended meanwhile needs no healing.
+                match self.inner.kit.runtime.state(&self.inner.network, name).await {
+                    RunState::Paused => self.signal(name, Signal::Resume).await,
+                    RunState::Running | RunState::Ended(_) | RunState::Absent => Ok(()),
+                }
+            }
+            Fault::Replica { what: ReplicaFault::Kill | ReplicaFault::Terminate, .. } => Ok(()),
+            Fault::Fixture { name, endpoint, .. } => self.set_fixture_fault(name, endpoint, None).await,
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The second path: what a fresh connection, the operating system or the fixture's own data port says
+//! of a fault, when it was injected, when it ends, and after it was healed.
+
+use super::super::topology::{FIXTURE_PORT, LinkKey, STORE_PORT};
+use super::super::{Lab, topology};
+use crate::link::Link;
+use crate::probe::{Protocol, Seen, probe};
+use crate::resp;
+use crate::runtime::State as RunState;
+use gatecrash_model::fault::{Direction, Fault, FixtureFault, LinkId, NetworkFault, ReplicaFault};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long a probe waits to call something hung or silent.
+const HUNG_AFTER: Duration = Duration::from_millis(250);
+/// How long a probe waits for what should answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Longest delay that is measured whole; of a longer one its first part is.
+const LONGEST_MEASURED: Duration = Duration::from_millis(500);
+/// How often the gone-witness asks before it believes that a fault stayed.
+const GONE_ATTEMPTS: u32 = 5;
+
+/// What was there before the fault: open connections that a reset must break.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    connections: Vec<TcpStream>,
+}
+
+fn count(seen: &[(bool, String)]) -> (bool, String) {
+    let bitten = seen.iter().filter(|(bites, _)| *bites).count();
+    let first = seen
+        .iter()
+        .find(|(bites, _)| !bites)
+        .or_else(|| seen.first())
+        .map(|(_, words)| words.clone())
+        .unwrap_or_default();
+    (!seen.is_empty() && bitten == seen.len(), format!("{bitten} of {} probes: {first}", seen.len()))
+}
+
+impl Lab {
+    pub(super) async fn before(&self, fault: &Fault) -> Before {
+        let mut before = Before::default();
+        if let Fault::Network { links, what: NetworkFault::Reset } = fault {
+            for (_, link) in self.found_links(links).unwrap_or_default() {
+                if let Ok(Ok(stream)) = tokio::time::timeout(ANSWER_WITHIN, TcpStream::connect(link.address())).await {
+                    before.connections.push(stream);
+                }
+            }
+            // The relay dials on; only a connection that reached the far side can be reset there.
+            crate::clock::sleep(Duration::from_millis(20)).await;
+        }
+        before
+    }
+
+    /// Whether the fault bites, and what was measured.
+    pub(super) async fn bites(&self, fault: &Fault, before: &Before) -> (bool, String) {
+        match fault {
+            Fault::Network { what: NetworkFault::Reset, .. } => reset_seen(before).await,
+            Fault::Network { links, what } => {
+                let probes = self.found_links(links).unwrap_or_default();
+                let seen =
+                    futures::future::join_all(probes.iter().map(|(key, link)| self.network_bites(key, link, *what)))
+                        .await;
+                count(&seen)
+            }
+            Fault::Replica { name, what } => self.replica_bites(name, *what).await,
+            Fault::Fixture { name, endpoint, what } => self.fixture_bites(name, endpoint, *what).await,
+        }
+    }
+
+    /// Whether the fault is gone, and what was measured. Asked a few times: a heal may take a moment to be seen.
+    pub(super) async fn gone(&self, fault: &Fault) -> (bool, String) {
+        let mut last = (false, String::new());
+        for _ in 0..GONE_ATTEMPTS {
+            last = match fault {
+                Fault::Network { links, .. } => self.network_gone(links).await,
+                Fault::Replica { name, .. } => {
+                    let state = self.inner.kit.runtime.state(&self.inner.network, name).await;
+                    (state == RunState::Running, format!("{state:?}").to_lowercase())
+                }
+                Fault::Fixture { name, .. } => self.fixture_gone(name).await,
+            };
+            if last.0 {
+                return last;
+            }
+            crate::clock::sleep(Duration::from_millis(50)).await;
+        }
+        last
+    }
+
+    async fn network_bites(&self, key: &LinkKey, link: &Link, what: NetworkFault) -> (bool, String) {
+        let (address, protocol) = (link.address(), key.protocol());
+        match what {
+            NetworkFault::Delay { delay_ms, jitter_ms } => {
+                let least = Duration::from_millis(u64::from(delay_ms.saturating_sub(jitter_ms)));
+                if least > LONGEST_MEASURED {
+                    let seen = probe(address, protocol, 0, LONGEST_MEASURED).await;
+                    return (seen == Seen::Silent, seen.words(LONGEST_MEASURED));
+                }
+                let within = least + ANSWER_WITHIN;
+                let seen = probe(address, protocol, 0, within).await;
+                (matches!(seen, Seen::Answered(after) if after >= least), seen.words(within))
+            }
+            NetworkFault::Bandwidth { bytes_per_s, direction } => {
+                // Enough bytes that the limit alone takes 200 ms; more than a request head may have cannot be sent.
+                let bytes = usize::try_from(bytes_per_s / 5).unwrap_or(usize::MAX).min(14 * 1024);
+                if direction == Direction::TowardDialer {
+                    // The size of a response cannot be chosen from here: no witness, so nothing over it holds.
+                    return (false, "a limit toward the dialler has no witness yet".to_owned());
+                }
+                #[expect(clippy::cast_precision_loss, reason = "small")]
+                let least = Duration::from_secs_f64(bytes as f64 / bytes_per_s as f64).mul_f64(0.6);
+                let within = least + ANSWER_WITHIN;
+                let seen = probe(address, protocol, bytes, within).await;
+                (
+                    matches!(seen, Seen::Answered(after) if after >= least),
+                    format!("{bytes} bytes: {}", seen.words(within)),
+                )
+            }
+            NetworkFault::Refuse => {
+                let seen = probe(address, protocol, 0, HUNG_AFTER).await;
+                (seen == Seen::Refused, seen.words(HUNG_AFTER))
+            }
+            NetworkFault::Hold { direction: Direction::Both } | NetworkFault::Blackhole => {
+                let seen = probe(address, protocol, 0, HUNG_AFTER).await;
+                (seen == Seen::Hung, seen.words(HUNG_AFTER))
+            }
+            NetworkFault::Hold { direction: Direction::TowardDialer | Direction::TowardListener } => {
+                let seen = probe(address, protocol, 0, HUNG_AFTER).await;
+                (seen == Seen::Silent, seen.words(HUNG_AFTER))
+            }
+            NetworkFault::Reset => (false, "a reset is seen by connections that were open".to_owned()),
+        }
+    }
+
+    async fn network_gone(&self, links: &[LinkId]) -> (bool, String) {
+        let probes = self.found_links(links).unwrap_or_default();
+        let asked = probes.iter().map(|(key, link)| async {
+            let seen = probe(link.address(), key.protocol(), 0, ANSWER_WITHIN).await;
+            // A component that is down itself breaks the connection behind the link: the link's fault is gone all the same.
+            (matches!(seen, Seen::Answered(_) | Seen::Closed(_)), seen.words(ANSWER_WITHIN))
+        });
+        count(&futures::future::join_all(asked).await)
+    }
+
+    fn data_address(&self, name: &str) -> Option<(SocketAddr, Protocol)> {
+        let address = self.address_of(name).ok()?;
+        let replica = self.replicas().iter().any(|replica| replica.name == name);
+        let (port, protocol) = if replica {
+            (topology::data_port(self.adapter()), Protocol::Http)
+        } else if name.ends_with("store") {
+            (STORE_PORT, Protocol::Resp)
+        } else {
+            (FIXTURE_PORT, Protocol::Http)
+        };
+        Some((SocketAddr::new(address, port), protocol))
+    }
+
+    async fn replica_bites(&self, name: &str, what: ReplicaFault) -> (bool, String) {
+        let state = self.inner.kit.runtime.state(&self.inner.network, name).await;
+        let Some((address, protocol)) = self.data_address(name) else { return (false, "it has no address".to_owned()) };
+        match what {
+            ReplicaFault::Kill => {
+                let seen = probe(address, protocol, 0, HUNG_AFTER).await;
+                let gone = matches!(state, RunState::Ended(_) | RunState::Absent);
+                (
+                    gone && !matches!(seen, Seen::Answered(_)),
+                    format!("{state:?}, {}", seen.words(HUNG_AFTER)).to_lowercase(),
+                )
+            }
+            ReplicaFault::Pause => {
+                let seen = probe(address, protocol, 0, HUNG_AFTER).await;
+                (
+                    state == RunState::Paused && !matches!(seen, Seen::Answered(_)),
+                    format!("{state:?}, {}", seen.words(HUNG_AFTER)).to_lowercase(),
+                )
+            }
+            ReplicaFault::Terminate => {
+                // How it ends is its own affair; that it was told is all that a witness can say at once.
+                (true, format!("{state:?}").to_lowercase())
+            }
+        }
+    }
+
+    async fn fixture_bites(&self, name: &str, endpoint: &str, what: FixtureFault) -> (bool, String) {
+        let Some((address, protocol)) = self.data_address(name) else { return (false, "it has no address".to_owned()) };
+        if protocol == Protocol::Resp {
+            return store_bites(address, what).await;
+        }
+        let path = if endpoint == "contracts" { "/v1/contracts" } else { "/v1/configuration" };
+        let within = match what {
+            FixtureFault::Slow { delay_ms } => Duration::from_millis(u64::from(delay_ms)).min(LONGEST_MEASURED),
+            FixtureFault::Silent => HUNG_AFTER,
+            FixtureFault::Unavailable
+            | FixtureFault::Garbage
+            | FixtureFault::Stale
+            | FixtureFault::Truncated
+            | FixtureFault::Empty
+            | FixtureFault::Wrong
+            | FixtureFault::ReadOnly
+            | FixtureFault::Freeze
+            | FixtureFault::Throttle { .. }
+            | FixtureFault::LostAcknowledgement
+            | FixtureFault::WrongData => ANSWER_WITHIN,
+        };
+        let began = crate::clock::monotonic_ns();
+        let answer = self.inner.http.get(format!("http://{address}{path}")).timeout(within).send().await;
+        let took = Duration::from_nanos(crate::clock::monotonic_ns().saturating_sub(began));
+        let (status, timed_out) = match &answer {
+            Ok(response) => (response.status().as_u16(), false),
+            Err(error) => (0, error.is_timeout()),
+        };
+        let failed = answer.is_err();
+        let body = match answer {
+            Ok(response) => response.text().await,
+            Err(error) => Err(error),
+        };
+        let words = format!(
+            "status {status} after {:.0} ms, body {}",
+            took.as_secs_f64() * 1000.0,
+            body.as_ref().map_or("not whole".to_owned(), |body| format!("of {} bytes", body.len()))
+        );
+        let bites = match what {
+            FixtureFault::Unavailable => status == 503,
+            FixtureFault::Silent | FixtureFault::Slow { .. } | FixtureFault::Freeze => timed_out || took >= within,
+            FixtureFault::Garbage => failed && !timed_out,
+            FixtureFault::Truncated => status == 200 && body.is_err(),
+            FixtureFault::Stale | FixtureFault::Empty | FixtureFault::Wrong => {
+                status == 200 && body.is_ok_and(|body| self.is_not_in_force(endpoint, &body))
+            }
+            FixtureFault::ReadOnly
+            | FixtureFault::Throttle { .. }
+            | FixtureFault::LostAcknowledgement
+            | FixtureFault::WrongData => false,
+        };
+        (bites, words)
+    }
+
+    /// Whether the body differs from what the control plane should send.
+    fn is_not_in_force(&self, endpoint: &str, body: &str) -> bool {
+        let state = self.state();
+        if endpoint == "contracts" {
+            let sent: Option<gatecrash_model::fixture::Contracts> = serde_json::from_str(body).ok();
+            return sent.is_none_or(|sent| sent.contracts != state.contracts);
+        }
+        let sent: Option<gatecrash_model::fixture::Configuration> = serde_json::from_str(body).ok();
+        sent.is_none() || sent != state.configuration
+    }
+
+    async fn fixture_gone(&self, name: &str) -> (bool, String) {
+        let Some((address, protocol)) = self.data_address(name) else { return (false, "it has no address".to_owned()) };
+        let seen = probe(address, protocol, 0, ANSWER_WITHIN).await;
+        (matches!(seen, Seen::Answered(_)), seen.words(ANSWER_WITHIN))
+    }
+}
+
+async fn reset_seen(before: &Before) -> (bool, String) {
+    let mut seen = Vec::new();
+    for stream in &before.connections {
+        let mut byte = [0_u8; 1];
+        let read = tokio::time::timeout(ANSWER_WITHIN, async {
+            stream.readable().await?;
+            stream.try_read(&mut byte)
+        });
+        let words = match read.await {
+            Ok(Ok(0)) => (false, "closed without a reset".to_owned()),
+            Ok(Ok(_)) => (false, "a byte came".to_owned()),
+            Ok(Err(error)) => (error.kind() == std::io::ErrorKind::ConnectionReset, error.to_string()),
+            Err(_) => (false, "still open".to_owned()),
+        };
+        seen.push(words);
+    }
+    count(&seen)
+}
+
+async fn store_bites(address: SocketAddr, what: FixtureFault) -> (bool, String) {
+    let ask = |words: &'static [&'static str], within| async move {
+        match resp::command(address, words, within).await {
+            Ok(reply) => reply.lines().next().unwrap_or_default().to_owned(),
+            Err(error) => format!("no reply: {}", error.kind()),
+        }
+    };
+    match what {
+        FixtureFault::ReadOnly => {
+            let reply = ask(&["SET", "gatecrash:witness", "1", "PX", "1000"], ANSWER_WITHIN).await;
+            (reply.starts_with("-READONLY"), reply)
+        }
+        FixtureFault::Freeze | FixtureFault::Silent => {
+            let reply = ask(&["PING"], HUNG_AFTER).await;
+            (reply.contains("timed out"), reply)
+        }
+        FixtureFault::Slow { delay_ms } => {
+            let began = crate::clock::monotonic_ns();
+            let reply = ask(&["PING"], ANSWER_WITHIN).await;
+            let took = Duration::from_nanos(crate::clock::monotonic_ns().saturating_sub(began));
+            let least = Duration::from_millis(u64::from(delay_ms)).min(ANSWER_WITHIN);
+            (took >= least, format!("{reply} after {:.0} ms", took.as_secs_f64() * 1000.0))
+        }
+        FixtureFault::Throttle { per_s } => {
+            // One after the other and no more than needed: a crowd of probes would bend what is being measured.
+            let tries = usize::try_from(per_s).unwrap_or(usize::MAX).saturating_add(20).min(400);
+            let mut replies = Vec::new();
+            for _ in 0..tries {
+                replies.push(ask(&["GET", "gatecrash:witness"], ANSWER_WITHIN).await);
+                if replies.iter().filter(|reply| reply.starts_with("-ERR")).count() >= 3 {
+                    break;
+                }
+            }
+            let tries = replies.len();
+            let refused = replies.iter().filter(|reply| reply.starts_with("-ERR")).count();
+            (refused > 0, format!("{refused} of {tries} commands refused"))
+        }
+        FixtureFault::LostAcknowledgement => {
+            let reply = ask(&["SET", "gatecrash:witness", "1", "PX", "1000"], HUNG_AFTER).await;
+            (reply.starts_with("no reply"), reply)
+        }
+        FixtureFault::WrongData => {
+            let reply = ask(&["INCR", "gatecrash:witness"], ANSWER_WITHIN).await;
+            (reply.starts_with('-'), reply)
+        }
+        FixtureFault::Unavailable => {
+            let reply = ask(&["PING"], ANSWER_WITHIN).await;
+            (reply.starts_with("-LOADING"), reply)
+        }
+        FixtureFault::Garbage => {
+            let reply = ask(&["PING"], ANSWER_WITHIN).await;
+            (!reply.starts_with('+'), reply)
+        }
+        FixtureFault::Stale | FixtureFault::Truncated | FixtureFault::Empty | FixtureFault::Wrong => {
+            (false, "no fault of a store".to_owned())
+        }
+    }
+}

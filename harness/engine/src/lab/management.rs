@@ -1,0 +1,150 @@
+//! What an operator does during an experiment: publishes, adds and removes contracts, wipes and corrupts stores.
+
+use super::operations::{Call, Target};
+use super::topology::STORE_PORT;
+use super::{Lab, LabError};
+use crate::resp;
+use gatecrash_model::deployment::{CONTROL_PLANE, Policy, Site};
+use gatecrash_model::fault::FixtureFault;
+use gatecrash_model::fixture::{Backend, Configuration, Contract, FaultRequest};
+use gatecrash_model::history::event::mark;
+use gatecrash_model::operation::stream;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+impl Lab {
+    /// Publishes a changed configuration at the control plane; returns its version.
+    ///
+    /// # Errors
+    /// If there is no control plane or it does not take it.
+    pub async fn publish(&self, change: impl FnOnce(&mut Configuration)) -> Result<u32, LabError> {
+        let mut configuration =
+            self.state().configuration.clone().ok_or_else(|| LabError::Unknown(CONTROL_PLANE.to_owned()))?;
+        change(&mut configuration);
+        let version = self.control(CONTROL_PLANE)?.publish(&configuration).await?;
+        configuration.version = version;
+        self.state().configuration = Some(configuration);
+        self.mark(mark::PUBLISHED, "", i64::from(version));
+        Ok(version)
+    }
+
+    /// Adds the contract of a client; returns the version of the list.
+    ///
+    /// # Errors
+    /// If the client is not known, there is no control plane, or it does not take it.
+    pub async fn add_contract(&self, client: &str) -> Result<u32, LabError> {
+        let secret = self.clients().iter().find(|known| known.id == client).map(|known| known.secret.clone());
+        let secret = secret.ok_or_else(|| LabError::Unknown(client.to_owned()))?;
+        let contracts = {
+            let mut state = self.state();
+            state.contracts.push(Contract { client: client.to_owned(), secret });
+            state.contracts.clone()
+        };
+        let version = self.control(CONTROL_PLANE)?.contracts(&contracts).await?;
+        self.mark(mark::CONTRACT_ADDED, client, i64::from(version));
+        Ok(version)
+    }
+
+    /// Removes the contract of a client; returns the version of the list.
+    ///
+    /// # Errors
+    /// If there is no control plane or it does not take it.
+    pub async fn remove_contract(&self, client: &str) -> Result<u32, LabError> {
+        let contracts = {
+            let mut state = self.state();
+            state.contracts.retain(|contract| contract.client != client);
+            state.contracts.clone()
+        };
+        let version = self.control(CONTROL_PLANE)?.contracts(&contracts).await?;
+        self.mark(mark::CONTRACT_REMOVED, client, i64::from(version));
+        Ok(version)
+    }
+
+    /// Asks a replica until it answers with this version of the configuration or a later one; `None` if it does not in time.
+    pub async fn wait_version(&self, replica: &str, at_least: u32, within: Duration) -> Option<Duration> {
+        let route = self.route(&[], &[Policy::Quota, Policy::ClientId]).ok()?;
+        let began = self.now();
+        while self.inner.kit.clock.since(began) <= within {
+            let call = Call::new(stream::MANAGEMENT, Target::Replica(replica.to_owned()), &route, "client-1")
+                .timeout(Duration::from_secs(1));
+            if self.call(call).await.answer.version >= at_least {
+                return Some(self.inner.kit.clock.since(began));
+            }
+            self.hold(Duration::from_millis(10)).await.ok()?;
+        }
+        None
+    }
+
+    /// Wipes what a site's configuration store keeps.
+    ///
+    /// # Errors
+    /// If the site has none or it does not answer.
+    pub async fn wipe_site_store(&self, site: &str) -> Result<(), LabError> {
+        let name =
+            self.deployment().site(site).map(Site::site_store).ok_or_else(|| LabError::Unknown(site.to_owned()))?;
+        Ok(self.control(&name)?.wipe_configuration().await?)
+    }
+
+    async fn store_command(&self, store: &str, words: &[&str]) -> Result<String, LabError> {
+        let address = SocketAddr::new(self.address_of(store)?, STORE_PORT);
+        resp::command(address, words, Duration::from_secs(5)).await.map_err(|source| {
+            let doing = format!("`{}` on `{store}` at {address}", words.join(" "));
+            LabError::Runtime(crate::runtime::RuntimeError::Failed { doing, source: Box::new(source) })
+        })
+    }
+
+    /// Empties a store.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn flush_store(&self, store: &str) -> Result<(), LabError> {
+        self.store_command(store, &["FLUSHALL"]).await.map(drop)
+    }
+
+    /// Gives every key of a store the wrong type, as another program's data would (the stub instead answers so from
+    /// then on). Undone by [`Lab::flush_store`]. Returns how many keys were changed.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn corrupt_store(&self, store: &str) -> Result<usize, LabError> {
+        let keys = resp::texts(&self.store_command(store, &["KEYS", "*"]).await?);
+        for key in keys.iter().take(10_000) {
+            self.store_command(store, &["DEL", key]).await?;
+            self.store_command(store, &["SADD", key, "gatecrash"]).await?;
+        }
+        Ok(keys.len())
+    }
+
+    pub(super) async fn set_fixture_fault(
+        &self,
+        name: &str,
+        endpoint: &str,
+        fault: Option<FixtureFault>,
+    ) -> Result<(), LabError> {
+        let request = FaultRequest { endpoint: endpoint.to_owned(), fault };
+        Ok(self.control(name)?.fault(&request).await?)
+    }
+
+    /// Tells a site's ingress its backends.
+    pub(super) async fn set_backends(&self, site: &Site) -> Result<(), LabError> {
+        let adapter = self.adapter();
+        let (data, ready) = (super::topology::data_port(adapter), super::topology::ready_port(adapter));
+        let mut backends = Vec::new();
+        for replica in self.replicas_of(&site.name) {
+            let state = self.state();
+            let address = |port| {
+                let key = super::topology::LinkKey::new(&site.ingress(), &replica.name, port);
+                state.links.get(&key).map(|link| link.address().to_string()).unwrap_or_default()
+            };
+            backends.push(Backend {
+                name: replica.name.clone(),
+                zone: replica.zone.clone(),
+                address: address(data),
+                probe_address: address(ready),
+                probe_path: adapter.ready.path.clone(),
+                probe_status: adapter.ready.status,
+            });
+        }
+        Ok(self.control(&site.ingress())?.backends(&backends).await?)
+    }
+}

@@ -1,0 +1,338 @@
+//! Checked operations: each writes its invocation and its completion.
+
+use super::secrets::Token;
+use super::topology::{self, FIXTURE_PORT, LinkKey};
+use super::{Lab, LabError};
+use crate::client::{Transport, classify};
+use crate::clock::monotonic_ns;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use gatecrash_model::deployment::{CLIENT, Policy};
+use gatecrash_model::fixture::{CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, OP_HEADER};
+use gatecrash_model::history::EventKind;
+use gatecrash_model::operation::{Answer, Credential, Effect, Indefinite, Operation, Verb};
+use http_body_util::Full;
+use hyper::Request;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Who is addressed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// A replica directly, over the client's own link to it.
+    Replica(String),
+    /// The ingress of a site.
+    Ingress(String),
+}
+
+/// A call of a route.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Stream that it belongs to.
+    pub stream: String,
+    /// Who is addressed.
+    pub target: Target,
+    /// Name of the route.
+    pub route: String,
+    /// Client id, and so the quota key.
+    pub key: String,
+    /// What the request carries.
+    pub credential: Credential,
+    /// The token, where it is not the lab's own for this site and client.
+    pub token: Option<Token>,
+    /// How long it may take; `None`: 5 s scaled, at least 1 s.
+    pub timeout: Option<Duration>,
+}
+
+impl Call {
+    /// A call with a valid credential.
+    #[must_use]
+    pub fn new(stream: &str, target: Target, route: &str, key: &str) -> Self {
+        Self {
+            stream: stream.to_owned(),
+            target,
+            route: route.to_owned(),
+            key: key.to_owned(),
+            credential: Credential::Valid,
+            token: None,
+            timeout: None,
+        }
+    }
+
+    /// The same call with this credential.
+    #[must_use]
+    pub fn with(mut self, credential: Credential) -> Self {
+        self.credential = credential;
+        self
+    }
+
+    /// The same call with this token.
+    #[must_use]
+    pub fn token(mut self, token: &Token) -> Self {
+        self.token = Some(token.clone());
+        self
+    }
+
+    /// The same call with this timeout.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+/// What became of an operation.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its id in the history.
+    pub op: u32,
+    /// Whether it happened.
+    pub effect: Effect,
+    /// What the client saw.
+    pub answer: Answer<String>,
+    /// From the intended start to the end.
+    pub latency: Duration,
+}
+
+/// An operation that is ready to be sent.
+pub(super) struct Prepared {
+    pub(super) op: u32,
+    pub(super) operation: Operation<String>,
+    pub(super) request: Request<Full<Bytes>>,
+    pub(super) timeout: Duration,
+}
+
+impl Lab {
+    /// Sends one checked call and waits for its end.
+    pub async fn call(&self, call: Call) -> Outcome {
+        let intended = monotonic_ns();
+        let prepared = self.prepare(&call).await;
+        self.send(prepared, intended).await.0
+    }
+
+    /// How long a call may take unless it says otherwise.
+    #[must_use]
+    pub fn default_timeout(&self) -> Duration {
+        self.scaled(Duration::from_secs(5)).max(Duration::from_secs(1))
+    }
+
+    pub(super) fn target_address(&self, target: &Target) -> Option<SocketAddr> {
+        let key = match target {
+            Target::Replica(name) => LinkKey::new(CLIENT, name, topology::data_port(self.adapter())),
+            Target::Ingress(site) => LinkKey::new(CLIENT, &format!("{site}-ingress"), FIXTURE_PORT),
+        };
+        self.state().links.get(&key).map(crate::link::Link::address)
+    }
+
+    pub(super) fn site_of(&self, target: &Target) -> String {
+        match target {
+            Target::Replica(name) => {
+                let state = self.state();
+                let found = state.replicas.iter().find(|entry| entry.replica.name == *name);
+                found.map(|entry| entry.replica.site.clone()).unwrap_or_default()
+            }
+            Target::Ingress(site) => site.clone(),
+        }
+    }
+
+    pub(super) async fn prepare(&self, call: &Call) -> Prepared {
+        let op = self.next_op();
+        let site = self.site_of(&call.target);
+        let (address, target) = match &call.target {
+            Target::Replica(name) => (self.target_address(&call.target), name.clone()),
+            Target::Ingress(site) => (self.target_address(&call.target), format!("{site}-ingress")),
+        };
+        let found = self.deployment().routes.iter().find(|route| route.name == call.route);
+        let path = found.map_or_else(|| format!("/{}", call.route), |route| route.path.clone());
+        let policies = found.map(|route| route.policies.clone()).unwrap_or_default();
+        // An address that does not exist is never dialled: port 1 of loopback refuses.
+        let host = address.map_or_else(|| "127.0.0.1:1".to_owned(), |address| address.to_string());
+        let mut builder = Request::get(format!("http://{host}{path}?op={op}"))
+            .header(OP_HEADER, op)
+            .header("cache-control", "no-store");
+        let mut digest = String::new();
+        let carries_token = match call.credential {
+            Credential::Missing | Credential::UnknownClient | Credential::NotNeeded => false,
+            Credential::Valid
+            | Credential::RemovedClient
+            | Credential::Expired
+            | Credential::AlgNone
+            | Credential::Forged
+            | Credential::Revoked
+            | Credential::OtherMaterial => true,
+        };
+        if policies.contains(&Policy::Jwt) && carries_token {
+            let token = match &call.token {
+                Some(token) => Some(token.clone()),
+                None => self.token(&site, &call.key).await.ok(),
+            };
+            if let Some(token) = token {
+                builder = builder.header("authorization", format!("Bearer {}", token.text()));
+                token.digest().clone_into(&mut digest);
+            }
+        }
+        if policies.contains(&Policy::ClientId) && call.credential != Credential::Missing {
+            let secret = self.clients().iter().find(|client| client.id == call.key).map(|client| client.secret.clone());
+            builder =
+                builder.header(CLIENT_ID_HEADER, &call.key).header(CLIENT_SECRET_HEADER, secret.unwrap_or_default());
+        }
+        let operation = Operation {
+            stream: call.stream.clone(),
+            verb: Verb::Call,
+            target,
+            site,
+            route: call.route.clone(),
+            key: call.key.clone(),
+            token: digest,
+            credential: call.credential,
+        };
+        let request = builder.body(Full::default()).unwrap_or_default();
+        Prepared { op, operation, request, timeout: call.timeout.unwrap_or_else(|| self.default_timeout()) }
+    }
+
+    /// Sends what was prepared; latency counts from `intended` (a `CLOCK_MONOTONIC` stamp).
+    pub(super) async fn send(&self, prepared: Prepared, intended: u64) -> (Outcome, Transport) {
+        let Prepared { op, operation, request, timeout } = prepared;
+        let clock = self.inner.recorder.clock();
+        let process = self.inner.next_process.fetch_add(1, Ordering::Relaxed);
+        let sent = monotonic_ns();
+        let late_us = u32::try_from(sent.saturating_sub(intended) / 1000).unwrap_or(u32::MAX);
+        self.inner.recorder.at(clock.of_monotonic(sent), EventKind::Invoked { op, process, late_us, operation });
+        let transport = tokio::select! {
+            transport = self.inner.client.send(request, timeout) => transport,
+            () = self.inner.stop.cancelled() => Transport::Timeout,
+        };
+        let ended = monotonic_ns();
+        let abandoned = self.inner.stop.is_cancelled() && matches!(transport, Transport::Timeout);
+        let effect = if abandoned {
+            Effect::Unknown(Indefinite::Abandoned)
+        } else {
+            classify(&transport, self.adapter().reject_status)
+        };
+        let answer = self.answer(&transport, sent);
+        let completed = EventKind::Completed { op, effect, answer: answer.clone() };
+        self.inner.recorder.at(clock.of_monotonic(ended), completed);
+        let latency = Duration::from_nanos(ended.saturating_sub(intended));
+        (Outcome { op, effect, answer, latency }, transport)
+    }
+
+    fn answer(&self, transport: &Transport, sent: u64) -> Answer<String> {
+        match transport {
+            Transport::Answer { status, headers, first_byte, .. } => {
+                let header = |name: &Option<String>| {
+                    let value = name.as_ref().and_then(|name| headers.get(name))?;
+                    value.to_str().ok().map(str::to_owned)
+                };
+                Answer {
+                    status: status.as_u16(),
+                    replica: header(&self.adapter().replica_header).unwrap_or_default(),
+                    version: header(&self.adapter().version_header)
+                        .and_then(|version| version.parse().ok())
+                        .unwrap_or_default(),
+                    first_byte_us: u32::try_from(first_byte.saturating_sub(sent) / 1000).unwrap_or(u32::MAX),
+                }
+            }
+            Transport::Broken(Some(status)) => Answer { status: status.as_u16(), ..Answer::default() },
+            Transport::Broken(None) | Transport::NotConnected(_) | Transport::Malformed | Transport::Timeout => {
+                Answer::default()
+            }
+        }
+    }
+
+    fn token_operation(&self, stream: &str, verb: Verb, replica: &str, client: &str, token: &str) -> Operation<String> {
+        Operation {
+            stream: stream.to_owned(),
+            verb,
+            target: replica.to_owned(),
+            site: self.site_of(&Target::Replica(replica.to_owned())),
+            route: String::new(),
+            key: client.to_owned(),
+            token: token.to_owned(),
+            credential: Credential::Valid,
+        }
+    }
+
+    fn endpoint_request(&self, replica: &str, path: &str, client: &str, form: &str, op: u32) -> Request<Full<Bytes>> {
+        let address = self.target_address(&Target::Replica(replica.to_owned()));
+        let host = address.map_or_else(|| "127.0.0.1:1".to_owned(), |address| address.to_string());
+        let secret = self
+            .clients()
+            .iter()
+            .find(|known| known.id == client)
+            .map(|known| known.secret.clone())
+            .unwrap_or_default();
+        let basic = STANDARD.encode(format!("{client}:{secret}"));
+        Request::post(format!("http://{host}{path}"))
+            .header("authorization", format!("Basic {basic}"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header(OP_HEADER, op)
+            .body(Full::from(form.to_owned()))
+            .unwrap_or_default()
+    }
+
+    /// Asks a replica for a token (RFC 6749 section 4.4). Where the gateway issues none, the identity
+    /// provider stub signs one, and the operation is written as its answer.
+    pub async fn issue(&self, stream: &str, replica: &str, client: &str) -> (Outcome, Option<Token>) {
+        let op = self.next_op();
+        let operation = self.token_operation(stream, Verb::IssueToken, replica, client, "");
+        let Some(endpoint) = &self.adapter().token else {
+            return self.issue_by_stub(op, operation, client).await;
+        };
+        let request = self.endpoint_request(replica, &endpoint.path, client, "grant_type=client_credentials", op);
+        let prepared = Prepared { op, operation, request, timeout: self.default_timeout() };
+        let (outcome, transport) = self.send(prepared, monotonic_ns()).await;
+        let token = match transport {
+            Transport::Answer { status, body, .. } if status.is_success() => {
+                let parsed: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
+                parsed.and_then(|answer| {
+                    answer.get("access_token").and_then(serde_json::Value::as_str).map(str::to_owned)
+                })
+            }
+            Transport::Answer { .. }
+            | Transport::NotConnected(_)
+            | Transport::Broken(_)
+            | Transport::Malformed
+            | Transport::Timeout => None,
+        };
+        (outcome, token.map(|text| Token::new(self.seed(), text)))
+    }
+
+    async fn issue_by_stub(&self, op: u32, operation: Operation<String>, client: &str) -> (Outcome, Option<Token>) {
+        let recorder = &self.inner.recorder;
+        let began = self.now();
+        let site = operation.site.clone();
+        recorder.now(EventKind::Invoked { op, process: op, late_us: 0, operation });
+        let token = self.token(&site, client).await.ok();
+        let effect = if token.is_some() { Effect::Ok } else { Effect::Unknown(Indefinite::Broken) };
+        let answer = Answer { status: if token.is_some() { 200 } else { 0 }, ..Answer::default() };
+        recorder.now(EventKind::Completed { op, effect, answer: answer.clone() });
+        (Outcome { op, effect, answer, latency: self.inner.kit.clock.since(began) }, token)
+    }
+
+    /// Revokes a token at a replica (RFC 7009). The mark `revoked` is written when the 200 was received.
+    pub async fn revoke(&self, stream: &str, replica: &str, token: &Token) -> Outcome {
+        let op = self.next_op();
+        let path = self.adapter().revocation.as_ref().map_or("/oauth/revoke", |endpoint| &endpoint.path);
+        let client = "client-1";
+        let operation = self.token_operation(stream, Verb::RevokeToken, replica, client, token.digest());
+        let form = format!("token={}", token.text());
+        let request = self.endpoint_request(replica, path, client, &form, op);
+        let prepared = Prepared { op, operation, request, timeout: self.default_timeout() };
+        let (outcome, _) = self.send(prepared, monotonic_ns()).await;
+        if outcome.answer.status == 200 {
+            self.mark(gatecrash_model::history::event::mark::REVOKED, token.digest(), 0);
+        }
+        outcome
+    }
+
+    /// Names of routes by what guards them: the first with all of `with` and none of `without`.
+    ///
+    /// # Errors
+    /// `Unknown` if the deployment has no such route.
+    pub fn route(&self, with: &[Policy], without: &[Policy]) -> Result<String, LabError> {
+        let found = self.deployment().route_with(with, without).map(|route| route.name.clone());
+        found.ok_or_else(|| LabError::Unknown(format!("route with {with:?} and without {without:?}")))
+    }
+}

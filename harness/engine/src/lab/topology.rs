@@ -1,0 +1,109 @@
+//! Which components a deployment has, and who dials whom: pure.
+
+use crate::probe::Protocol;
+use crate::runtime::Program;
+use gatecrash_model::adapter::Adapter;
+use gatecrash_model::deployment::{CLIENT, CONTROL_PLANE, Deployment, IDENTITY, Site, StoreScope};
+use gatecrash_model::fixture::Role;
+
+/// Port that fixtures listen on.
+pub(super) const FIXTURE_PORT: u16 = 8080;
+/// Port of stores.
+pub(super) const STORE_PORT: u16 = 6379;
+
+/// A link: who dials whom, on which port. Two ports of one component have two links.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LinkKey {
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) port: u16,
+}
+
+impl LinkKey {
+    pub(super) fn new(from: &str, to: &str, port: u16) -> Self {
+        Self { from: from.to_owned(), to: to.to_owned(), port }
+    }
+
+    pub(super) fn protocol(&self) -> Protocol {
+        if self.port == STORE_PORT { Protocol::Resp } else { Protocol::Http }
+    }
+}
+
+/// A component that is no gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Support {
+    pub(super) name: String,
+    pub(super) site: String,
+    pub(super) program: Program,
+}
+
+/// Everything but the gateways: stores, upstreams, control plane, identity, ingresses.
+pub(super) fn support(deployment: &Deployment, redis: bool) -> Vec<Support> {
+    let fixture =
+        |name: String, site: &str, role| Support { name, site: site.to_owned(), program: Program::Fixture(role) };
+    let store = || if redis { Program::Redis } else { Program::Fixture(Role::Store) };
+    let mut all = vec![fixture(IDENTITY.to_owned(), "", Role::Identity)];
+    if deployment.control_plane.is_some() {
+        all.push(fixture(CONTROL_PLANE.to_owned(), "", Role::ControlPlane));
+    }
+    if deployment.store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment) {
+        all.push(Support { name: "store".to_owned(), site: String::new(), program: store() });
+    }
+    for site in &deployment.sites {
+        all.push(fixture(site.upstream(), &site.name, Role::Upstream));
+        all.push(fixture(site.ingress(), &site.name, Role::Ingress));
+        if deployment.store.as_ref().is_some_and(|store| store.scope == StoreScope::Site) {
+            all.push(Support { name: format!("{}-store", site.name), site: site.name.clone(), program: store() });
+        }
+        if deployment.site_store {
+            all.push(fixture(site.site_store(), &site.name, Role::SiteStore));
+        }
+        if deployment.control_plane.is_some() {
+            all.push(fixture(site.management_ingress(), &site.name, Role::Ingress));
+        }
+    }
+    all
+}
+
+/// Links that do not depend on a replica.
+pub(super) fn support_links(deployment: &Deployment) -> Vec<LinkKey> {
+    let mut all = Vec::new();
+    for site in &deployment.sites {
+        all.push(LinkKey::new(CLIENT, &site.ingress(), FIXTURE_PORT));
+        if deployment.control_plane.is_some() {
+            all.push(LinkKey::new(&site.management_ingress(), CONTROL_PLANE, FIXTURE_PORT));
+        }
+    }
+    all
+}
+
+/// Links of one replica: those that lead to it, and those that it dials.
+pub(super) fn replica_links(deployment: &Deployment, adapter: &Adapter, site: &Site, replica: &str) -> Vec<LinkKey> {
+    let data = data_port(adapter);
+    let ready = ready_port(adapter);
+    let mut all = vec![LinkKey::new(CLIENT, replica, data), LinkKey::new(&site.ingress(), replica, data)];
+    if ready != data {
+        all.push(LinkKey::new(&site.ingress(), replica, ready));
+    }
+    all.push(LinkKey::new(replica, &site.upstream(), FIXTURE_PORT));
+    if let Some(store) = deployment.store_of(&site.name) {
+        all.push(LinkKey::new(replica, &store, STORE_PORT));
+    }
+    if deployment.site_store {
+        all.push(LinkKey::new(replica, &site.site_store(), FIXTURE_PORT));
+    }
+    if deployment.control_plane.is_some() {
+        all.push(LinkKey::new(replica, &site.management_ingress(), FIXTURE_PORT));
+    }
+    all
+}
+
+/// Port of the gateway's data listener.
+pub(super) fn data_port(adapter: &Adapter) -> u16 {
+    adapter.ports.get("data").copied().unwrap_or(FIXTURE_PORT)
+}
+
+/// Port of its readiness.
+pub(super) fn ready_port(adapter: &Adapter) -> u16 {
+    adapter.ports.get(&adapter.ready.port).copied().unwrap_or_else(|| data_port(adapter))
+}

@@ -1,0 +1,122 @@
+//! Finds and removes everything that carries a run's marker: processes by their environment, containers and networks by label.
+
+use super::proc::{self, Marked};
+use crate::clock::{Clock, sleep};
+use crate::runtime::RuntimeError;
+use crate::runtime::docker::engine;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::fmt;
+use std::time::Duration;
+
+/// Two empty listings this far apart: a container whose creation was under way when the harness died shows up in the second.
+const APART: Duration = Duration::from_secs(1);
+/// When the reaper gives up, and says what is left.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+
+/// What kind of thing was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A process.
+    Process,
+    /// A container of the engine.
+    Container,
+    /// A network of the engine.
+    Network,
+    /// An image that we made.
+    Image,
+    /// A temporary folder.
+    Folder,
+}
+
+/// Something that was found and removed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Removed {
+    /// What it was.
+    pub kind: Kind,
+    /// Its run; empty if it belongs to none (images).
+    pub run: String,
+    /// Its name, or pid and program.
+    pub name: String,
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Process => "process",
+            Kind::Container => "container",
+            Kind::Network => "network",
+            Kind::Image => "image",
+            Kind::Folder => "folder",
+        };
+        write!(f, "{kind} `{}`", self.name)
+    }
+}
+
+/// One listing and removal of everything that carries the marker of `run`; returns what was there.
+///
+/// # Errors
+/// What the engine answered. Processes are removed first, whatever the engine says.
+pub async fn once(run: &str, with_engine: bool) -> Result<Vec<Removed>, RuntimeError> {
+    let mut removed: Vec<Removed> = proc::marked(Some(run)).iter().filter_map(kill).collect();
+    if with_engine {
+        let connected = engine::connect().await?;
+        let left = engine::labelled(&connected.docker, Some(run)).await?;
+        removed.extend(engine::remove(&connected.docker, &left).await?);
+    }
+    Ok(removed)
+}
+
+/// Repeats [`once`] until two listings a second apart were empty, for at most a minute; returns all that was removed.
+///
+/// # Errors
+/// What was still left, or what the engine answered last.
+pub async fn until_empty(run: &str, with_engine: bool) -> Result<Vec<Removed>, String> {
+    let clock = Clock::start();
+    let mut removed: Vec<Removed> = Vec::new();
+    let mut was_empty = false;
+    loop {
+        let seen = match once(run, with_engine).await {
+            Ok(found) if found.is_empty() && was_empty => return Ok(removed),
+            Ok(found) => {
+                was_empty = found.is_empty();
+                let seen = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                removed.extend(found);
+                seen
+            }
+            Err(error) => {
+                was_empty = false;
+                chain(&error)
+            }
+        };
+        if clock.since(0) > GIVE_UP_AFTER {
+            return Err(format!("gave up after {} s; last seen: {seen}", GIVE_UP_AFTER.as_secs()));
+        }
+        // What was killed a moment ago may take another to vanish; an empty listing is asked again after a second.
+        sleep(if was_empty { APART } else { Duration::from_millis(20) }).await;
+    }
+}
+
+/// SIGKILL for a marked process; `None` if it was gone already.
+pub(super) fn kill(found: &Marked) -> Option<Removed> {
+    let pid = i32::try_from(found.pid).ok().and_then(Pid::from_raw)?;
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // The number may have been given to another process between the listing and now.
+    if proc::marked_pid(found.pid).is_none_or(|again| again.run != found.run) {
+        return None;
+    }
+    rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).ok()?;
+    let program = found.program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Some(Removed { kind: Kind::Process, run: found.run.clone(), name: format!("{} {program}", found.pid) })
+}
+
+/// An error with all its sources, joined once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        source = next.source();
+    }
+    text
+}

@@ -1,0 +1,153 @@
+//! What the kernel says about processes: state, start time, and whose marker they carry.
+
+use crate::runtime::RUN_VARIABLE;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Environment variable and (as `gatecrash.harness`) label that names the harness process of a run: `<pid>:<start>`.
+pub const HARNESS_VARIABLE: &str = "GATECRASH_HARNESS";
+
+/// State and start time of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// `R`, `S`, `T` (stopped), `Z` (ended, not yet reaped), ...
+    pub state: char,
+    /// Clock ticks since boot at which it started: with the pid, an identity that is never used twice.
+    pub started: u64,
+}
+
+/// A process that can be recognised again although pids are re-used. Written `<pid>:<start>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Identity {
+    /// Process id.
+    pub pid: u32,
+    /// Its start in clock ticks since boot.
+    pub started: u64,
+}
+
+impl Identity {
+    /// Of this very process; start 0 if `/proc` does not say.
+    #[must_use]
+    pub fn own() -> Self {
+        let pid = std::process::id();
+        Self { pid, started: stat(pid).map_or(0, |found| found.started) }
+    }
+
+    /// Whether this process still runs: same pid, same start, not a zombie.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        stat(self.pid).is_some_and(|found| found.started == self.started && !matches!(found.state, 'Z' | 'X'))
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.pid, self.started)
+    }
+}
+
+impl FromStr for Identity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text
+            .split_once(':')
+            .and_then(|(pid, started)| Some(Self { pid: pid.parse().ok()?, started: started.parse().ok()? }));
+        parsed.ok_or_else(|| format!("`{text}` is no process identity; expected `<pid>:<start>`"))
+    }
+}
+
+/// State and start of `pid`; `None` if there is no such process.
+#[must_use]
+pub fn stat(pid: u32) -> Option<Stat> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(&text)
+}
+
+/// The name in brackets may itself hold brackets and spaces: fields count from the last bracket.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    // state is field 3, the start time field 22 (proc_pid_stat(5)).
+    let started = fields.nth(18)?.parse().ok()?;
+    Some(Stat { state, started })
+}
+
+/// A process that carries the marker of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Process id.
+    pub pid: u32,
+    /// Run id.
+    pub run: String,
+    /// Harness that started it, if it says so.
+    pub harness: Option<Identity>,
+    /// Executable, for reports; empty if the kernel does not say.
+    pub program: PathBuf,
+}
+
+/// Every living process with a run's marker in its environment, but not this one; `None` for all runs.
+/// Zombies are left out: nothing of them is left but their number.
+#[must_use]
+pub fn marked(run: Option<&str>) -> Vec<Marked> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter_map(marked_pid).filter(|found| run.is_none_or(|wanted| wanted == found.run)).collect()
+}
+
+/// The marker of one process; `None` if it has none, is gone, or is this one.
+#[must_use]
+pub fn marked_pid(pid: u32) -> Option<Marked> {
+    if pid == std::process::id() {
+        return None;
+    }
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let run = variable(&environment, RUN_VARIABLE)?;
+    if stat(pid)?.state == 'Z' {
+        return None;
+    }
+    Some(Marked {
+        pid,
+        run,
+        harness: variable(&environment, HARNESS_VARIABLE).and_then(|text| text.parse().ok()),
+        program: std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(),
+    })
+}
+
+/// Value of a variable in the kernel's form of an environment: `NAME=value`, each ended by NUL.
+fn variable(environment: &[u8], name: &str) -> Option<String> {
+    environment.split(|byte| *byte == 0).find_map(|entry| {
+        let value = entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_does_not_shift_the_fields() {
+        let text = "42 (a) R (b) T 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20 21\n";
+        assert_eq!(parse_stat(text), Some(Stat { state: 'T', started: 777 }));
+        assert_eq!(parse_stat("42 (a) T 1 2"), None);
+    }
+
+    #[test]
+    fn variables_match_whole_names_only() {
+        let environment = b"XGATECRASH_RUN=no\0GATECRASH_RUN=r1\0GATECRASH_RUN2=no\0";
+        assert_eq!(variable(environment, "GATECRASH_RUN"), Some("r1".to_owned()));
+        assert_eq!(variable(environment, "GATECRASH"), None);
+    }
+
+    #[test]
+    fn an_identity_is_not_fooled_by_a_reused_pid() {
+        let own = Identity::own();
+        assert!(own.is_alive());
+        assert_eq!(own.to_string().parse(), Ok(own));
+        assert!(!Identity { started: own.started.wrapping_add(1), ..own }.is_alive());
+        assert!("12".parse::<Identity>().is_err());
+    }
+}

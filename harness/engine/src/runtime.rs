@@ -1,0 +1,271 @@
+//! Brings the components of a deployment up and down, gives their addresses, kills, pauses and
+//! restarts them. What a runtime cannot do is said by [`Runtime::capabilities`], never silently skipped.
+
+pub mod docker;
+pub mod files;
+pub mod process;
+
+use futures::future::BoxFuture;
+use gatecrash_model::claim::Capability;
+use gatecrash_model::fixture::Role;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a component is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// One of our fixtures: `gatecrash fixture ROLE --config FILES/fixture.json`; the file is among the component's files.
+    Fixture(Role),
+    /// Any program as a process: program and arguments (`process` runtime only). The program `gatecrash` is this harness' own executable.
+    Command(Vec<String>),
+    /// Any image as a container (`docker` runtime only).
+    Image {
+        /// Reference; `gatecrash` is the image of this harness' own executable.
+        image: String,
+        /// Host executable from which the image is made if the reference exists nowhere.
+        from_executable: Option<String>,
+        /// Arguments after the entry point.
+        arguments: Vec<String>,
+        /// An init process as PID 1.
+        init: bool,
+    },
+    /// Real Redis on port 6379 without persistence of its own choice: `redis-server --bind LISTEN --save "" --appendonly no`.
+    /// Only where [`Runtime::has_redis`] says so.
+    Redis,
+}
+
+/// A component to start.
+#[derive(Clone, Debug)]
+pub struct Component {
+    /// Name, unique in its network.
+    pub name: String,
+    /// What runs.
+    pub program: Program,
+    /// Environment beside the run's own marker.
+    pub environment: BTreeMap<String, String>,
+    /// Files, relative to its files folder. Written anew at every start.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// Where a component will live; known before it starts, so that configurations can name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// Address that it binds: its own loopback address, or `0.0.0.0` in a container.
+    pub listen: IpAddr,
+    /// Its files folder as it sees it.
+    pub files: String,
+    /// Its local disk as it sees it; survives restarts, emptied by [`Runtime::wipe_disk`].
+    pub disk: String,
+}
+
+/// The network of one lab: components and the links between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Id, unique among concurrent runs; part of every object's name.
+    pub id: String,
+    /// Address on which the harness' links listen: components can reach it, and nothing else.
+    pub gateway: IpAddr,
+    /// Folder of this lab on the host: logs `<name>.log`, files, disks.
+    pub folder: PathBuf,
+}
+
+/// What a component's process or container is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Runs.
+    Running,
+    /// Stopped by SIGSTOP or the engine's pause.
+    Paused,
+    /// Ended; with its exit code or signal in words.
+    Ended(String),
+    /// Never started, or removed.
+    Absent,
+}
+
+/// A signal to a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM.
+    Terminate,
+    /// Stop without ending (SIGSTOP, or the engine's pause).
+    Pause,
+    /// Go on after a pause.
+    Resume,
+}
+
+/// Why a runtime could not do what it was asked. All of these are preflight problems or our own fault, never a verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// No engine answers.
+    #[error(
+        "no container engine answers at `{address}`: {seen}\nstart one (for example `dockerd`), or use `--runtime process`"
+    )]
+    NoEngine {
+        /// Where it was looked for.
+        address: String,
+        /// What was seen.
+        seen: String,
+    },
+    /// An image is missing and cannot be made.
+    #[error("image `{image}` is neither local nor can it be pulled or made: {seen}")]
+    NoImage {
+        /// Reference.
+        image: String,
+        /// What was seen.
+        seen: String,
+    },
+    /// A program is missing.
+    #[error("program `{program}` of `{component}` was not found: {seen}")]
+    NoProgram {
+        /// Component.
+        component: String,
+        /// Program.
+        program: String,
+        /// What was seen, and the command that makes it.
+        seen: String,
+    },
+    /// A component did not start, or ended at once.
+    #[error("`{component}` did not start: {seen}")]
+    Start {
+        /// Component.
+        component: String,
+        /// What was seen, with the last lines of its log.
+        seen: String,
+    },
+    /// An address or port is taken.
+    #[error("address `{address}` of `{component}` is taken: {seen}")]
+    Taken {
+        /// Component.
+        component: String,
+        /// Address.
+        address: String,
+        /// What was seen.
+        seen: String,
+    },
+    /// A container reached another without its link.
+    #[error("`{from}` can bypass its links: it reached `{to}` directly")]
+    Bypass {
+        /// Who.
+        from: String,
+        /// Whom.
+        to: String,
+    },
+    /// The harness cannot reach a container's address.
+    #[error("the harness cannot reach `{component}` at {address}: {seen}; only a local Linux engine is supported")]
+    Unreachable {
+        /// Component.
+        component: String,
+        /// Address.
+        address: String,
+        /// What was seen.
+        seen: String,
+    },
+    /// The component does not exist or is not in the state that the call needs.
+    #[error("`{component}` is {state}; it cannot be {verb}")]
+    State {
+        /// Component.
+        component: String,
+        /// Its state in words.
+        state: String,
+        /// What was asked.
+        verb: &'static str,
+    },
+    /// The engine answered with an error, or the operating system did.
+    #[error("{doing}")]
+    Failed {
+        /// What was tried, on which object.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Brings a deployment up and down. Calls are concurrent; each is bounded in time.
+pub trait Runtime: Send + Sync {
+    /// `process` or `docker`.
+    fn name(&self) -> &'static str;
+
+    /// What it can do beyond starting: [`Capability::ReplicaFaults`], [`Capability::ReplicaDisk`], [`Capability::NetworkFaults`].
+    fn capabilities(&self) -> Vec<Capability>;
+
+    /// One sentence each for the report: engine and API version, what was found.
+    fn environment(&self) -> Vec<String>;
+
+    /// Whether [`Program::Redis`] can be started; else why not.
+    ///
+    /// # Errors
+    /// The reason in words.
+    fn has_redis(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Makes sure that all of these can be started: executables found, images there or made.
+    fn prepare<'a>(&'a self, programs: &'a [Program]) -> BoxFuture<'a, Result<(), RuntimeError>>;
+
+    /// A network for the lab called `lab`, with a folder of its own.
+    fn network<'a>(&'a self, lab: &'a str) -> BoxFuture<'a, Result<Network, RuntimeError>>;
+
+    /// Where the component called `name` will live. The same name has the same placement.
+    fn place(&self, network: &Network, name: &str) -> Placement;
+
+    /// Starts a component and returns its address once the process or container runs (not yet ready).
+    fn start<'a>(
+        &'a self,
+        network: &'a Network,
+        component: &'a Component,
+    ) -> BoxFuture<'a, Result<IpAddr, RuntimeError>>;
+
+    /// Sends a signal; returns when it was delivered (for `Kill`, when the process is gone; at most 10 s).
+    fn signal<'a>(
+        &'a self,
+        network: &'a Network,
+        name: &'a str,
+        signal: Signal,
+    ) -> BoxFuture<'a, Result<(), RuntimeError>>;
+
+    /// Starts an ended component again, with its files and disk as they are; its address may have changed.
+    fn start_again<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Result<IpAddr, RuntimeError>>;
+
+    /// Removes a component for good (killing it if it runs).
+    fn remove<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>>;
+
+    /// Empties the local disk of a component that does not run.
+    fn wipe_disk<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>>;
+
+    /// What the component is doing.
+    fn state<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, State>;
+
+    /// The last lines of its log, joined by newlines; empty if there is none.
+    fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String>;
+
+    /// Proves that components cannot reach each other but through links (`docker`); nothing to prove in `process`.
+    fn prove_isolation<'a>(
+        &'a self,
+        network: &'a Network,
+        addresses: &'a [(String, IpAddr, u16)],
+    ) -> BoxFuture<'a, Result<(), RuntimeError>>;
+
+    /// Removes every component and the network; returns when nothing is left. Safe to call twice.
+    fn tear_down<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<(), RuntimeError>>;
+}
+
+/// What every runtime is given.
+#[derive(Clone, Debug)]
+pub struct RuntimeOptions {
+    /// Run id, in every name, label and environment: `r` and 8 lower-case letters or digits.
+    pub run: String,
+    /// Folder of the run on the host; labs get folders below it.
+    pub folder: PathBuf,
+    /// This harness' own executable that dispatches `fixture`.
+    pub executable: PathBuf,
+    /// How long one start may take.
+    pub start_within: Duration,
+}
+
+/// Environment variable that marks every process of a run; the reaper looks for it.
+pub const RUN_VARIABLE: &str = "GATECRASH_RUN";
+/// Label that every container and network of a run carries; its value is the run id.
+pub const RUN_LABEL: &str = "gatecrash.run";

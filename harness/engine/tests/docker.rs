@@ -1,0 +1,439 @@
+//! Containers on a real engine; listed as ignored, with the reason, where none answers.
+//!
+//! This program plays everything: the fixtures in the containers (their image is made from it), the harness that is killed, its
+//! reaper, and the judge.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test program with a main of its own"
+)]
+
+use gatecrash_engine::clock::{Clock, sleep};
+use gatecrash_engine::reaper::{self, Reaper, ReaperOptions};
+use gatecrash_engine::runtime::docker::{DockerRuntime, engine};
+use gatecrash_engine::runtime::{
+    Component, Network, Program, Runtime, RuntimeError, RuntimeOptions, Signal, State, files,
+};
+use gatecrash_model::fixture::Role;
+use libtest_mimic::{Arguments, Failed, Trial};
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+const PORT: u16 = 8080;
+/// Everything must be gone this soon after the harness was killed.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let as_words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match as_words.as_slice() {
+        ["fixture", "reaper", ..] => return reaper::main(words.get(2..).unwrap_or_default()),
+        ["fixture", "probe", "--config", config] => return probe(config),
+        ["fixture", _, "--config", config] => return serve(config),
+        ["victim", run, folder, count] => return victim(run, Path::new(folder), count.parse().expect("a number")),
+        ["no-engine"] => return no_engine(),
+        _ => {}
+    }
+    let arguments = Arguments::from_args();
+    let missing = runtime().block_on(engine::connect()).err();
+    if let Some(why) = &missing {
+        eprintln!("containers are not tested: {why}");
+    }
+    let test = |name: &'static str, run: fn()| {
+        let kind = if missing.is_some() { "no engine answers" } else { "" };
+        Trial::test(name, move || {
+            run();
+            Ok::<(), Failed>(())
+        })
+        .with_kind(kind)
+        .with_ignored_flag(missing.is_some())
+    };
+    let mut tests = vec![
+        test("a_life_of_containers", || runtime().block_on(life())),
+        test("a_bypass_is_found", || runtime().block_on(bypass())),
+        test("redis_answers_where_it_is_there", || runtime().block_on(redis())),
+        test("a_killed_harness_leaves_no_container", || runtime().block_on(killed())),
+        test("bring_up_and_restart_cost_little_more_than_the_engine", || runtime().block_on(cost())),
+    ];
+    tests.push(Trial::test("no_engine_is_said_quickly", || {
+        says_no_engine();
+        Ok(())
+    }));
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+fn own() -> PathBuf {
+    std::env::current_exe().expect("this very program")
+}
+
+/// In a container: answers every connection with a number from its disk that grows with every start.
+fn serve(config: &str) -> ExitCode {
+    let configured = std::fs::read_to_string(config).expect("a configuration");
+    let before: u32 = std::fs::read_to_string("/disk/starts").map_or(0, |text| text.trim().parse().expect("a number"));
+    std::fs::write("/disk/starts", (before + 1).to_string()).expect("a disk that can be written");
+    assert!(std::fs::write("/files/x", "").is_err(), "files are read-only");
+    let listener = TcpListener::bind(("0.0.0.0", PORT)).expect("a free port");
+    println!("serving {configured}");
+    for stream in listener.incoming().flatten() {
+        let mut stream = stream;
+        let _gone = write!(stream, "start {}", before + 1);
+    }
+    ExitCode::SUCCESS
+}
+
+/// In a container: dials targets and says which answered.
+fn probe(config: &str) -> ExitCode {
+    let text = std::fs::read_to_string(config).expect("a configuration");
+    let config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let timeout = Duration::from_millis(config["timeoutMs"].as_u64().expect("a number"));
+    let targets = config["targets"].as_array().expect("targets").iter().filter_map(serde_json::Value::as_str);
+    let probed: Vec<serde_json::Value> = targets
+        .map(|target| {
+            let address: SocketAddr = target.parse().expect("an address");
+            let connected = TcpStream::connect_timeout(&address, timeout).is_ok();
+            serde_json::json!({ "target": target, "connected": connected, "why": "" })
+        })
+        .collect();
+    println!("{}", serde_json::json!({ "probed": probed }));
+    ExitCode::SUCCESS
+}
+
+fn options(run: &str, folder: &Path) -> RuntimeOptions {
+    RuntimeOptions {
+        run: run.to_owned(),
+        folder: folder.to_owned(),
+        executable: own(),
+        start_within: Duration::from_secs(30),
+    }
+}
+
+/// A runtime, and a reaper at its post in case a test fails half-way.
+async fn guarded(run: &str, folder: &Path) -> DockerRuntime {
+    let options = ReaperOptions { executable: own(), run: run.to_owned(), engine: true, delete: Vec::new(), log: None };
+    Reaper::start(&options).expect("a reaper");
+    docker(run, folder).await
+}
+
+async fn docker(run: &str, folder: &Path) -> DockerRuntime {
+    let docker = DockerRuntime::new(options(run, folder), folder.join("no-tools")).await.expect("an engine");
+    docker.prepare(&[Program::Fixture(Role::Upstream)]).await.expect("an image");
+    docker
+}
+
+fn component(name: &str) -> Component {
+    Component {
+        name: name.to_owned(),
+        program: Program::Fixture(Role::Upstream),
+        environment: BTreeMap::new(),
+        files: vec![("fixture.json".to_owned(), format!("\"{name}\"").into_bytes())],
+    }
+}
+
+async fn start(docker: &DockerRuntime, network: &Network, count: usize) -> Vec<(String, IpAddr, u16)> {
+    let components: Vec<Component> = (1..=count).map(|number| component(&format!("eu-{number}"))).collect();
+    let started = futures::future::join_all(components.iter().map(|one| docker.start(network, one))).await;
+    let addresses = started.into_iter().map(|address| address.expect("a container"));
+    components.iter().zip(addresses).map(|(one, address)| (one.name.clone(), address, PORT)).collect()
+}
+
+/// What the component answers; waits for it at most 5 s.
+async fn answer(address: IpAddr) -> String {
+    let clock = Clock::start();
+    loop {
+        let dialled = tokio::task::spawn_blocking(move || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect_timeout(&(address, PORT).into(), Duration::from_millis(200))?;
+            stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        });
+        match dialled.await.expect("no panic") {
+            Ok(text) => return text,
+            Err(error) => assert!(clock.since(0) < Duration::from_secs(5), "{address} did not answer: {error}"),
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn labelled(run: &str) -> Vec<engine::Labelled> {
+    let connected = engine::connect().await.expect("an engine");
+    engine::labelled(&connected.docker, Some(run)).await.expect("a listing")
+}
+
+async fn life() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let docker = guarded("rdocklife", folder.path()).await;
+    let network = docker.network("lab").await.expect("a network");
+    let all = start(&docker, &network, 3).await;
+    for (_, address, _) in &all {
+        assert_eq!(answer(*address).await, "start 1");
+    }
+    docker.prove_isolation(&network, &all).await.expect("no bypass");
+    assert_eq!(docker.log_tail(&network, "eu-1", 5).await, "serving \"eu-1\"");
+
+    let (_, address, _) = all.first().expect("eu-1");
+    docker.signal(&network, "eu-1", Signal::Pause).await.expect("a pause");
+    assert_eq!(docker.state(&network, "eu-1").await, State::Paused);
+    assert!(matches!(docker.signal(&network, "eu-1", Signal::Terminate).await, Err(RuntimeError::State { .. })));
+    docker.signal(&network, "eu-1", Signal::Resume).await.expect("a resume");
+    assert_eq!(answer(*address).await, "start 1");
+
+    docker.signal(&network, "eu-1", Signal::Kill).await.expect("a kill");
+    assert_eq!(docker.state(&network, "eu-1").await, State::Ended("signal 9".to_owned()));
+    let again = docker.start_again(&network, "eu-1").await.expect("a restart");
+    assert_eq!(answer(again).await, "start 2", "the disk survives a restart");
+    docker.signal(&network, "eu-1", Signal::Pause).await.expect("a pause");
+    docker.signal(&network, "eu-1", Signal::Kill).await.expect("a kill of what is paused");
+    docker.wipe_disk(&network, "eu-1").await.expect("a wipe");
+    let again = docker.start_again(&network, "eu-1").await.expect("a restart");
+    assert_eq!(answer(again).await, "start 1", "a wiped disk is empty");
+    assert!(matches!(docker.wipe_disk(&network, "eu-1").await, Err(RuntimeError::State { .. })));
+
+    docker.remove(&network, "eu-2").await.expect("a removal");
+    assert_eq!(docker.state(&network, "eu-2").await, State::Absent);
+    assert!(files::log(&network, "eu-2").exists(), "its log is kept");
+    let foreign = Component { program: Program::Command(vec!["sleep".to_owned()]), ..component("eu-9") };
+    assert!(matches!(docker.start(&network, &foreign).await, Err(RuntimeError::NoProgram { .. })));
+
+    docker.tear_down(&network).await.expect("a tear-down");
+    assert_eq!(labelled("rdocklife").await, []);
+    assert_eq!(docker.log_tail(&network, "eu-3", 1).await, "serving \"eu-3\"", "logs outlive containers");
+    docker.tear_down(&network).await.expect("a second tear-down");
+}
+
+/// The same check on a network that lets containers talk to each other: it must find that.
+async fn bypass() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let docker = guarded("rdockbyp1", folder.path()).await;
+    let honest = docker.network("lab").await.expect("a network");
+    let connected = engine::connect().await.expect("an engine");
+    // Replaced by one on the same addresses with traffic between containers.
+    let inspected =
+        connected.docker.inspect_network("gc-rdockbyp1-lab", None::<bollard::query_parameters::InspectNetworkOptions>);
+    let inspected = inspected.await.expect("our network");
+    connected.docker.remove_network("gc-rdockbyp1-lab").await.expect("a removal");
+    let options = HashMap::from([("com.docker.network.bridge.enable_icc".to_owned(), "true".to_owned())]);
+    let open = bollard::models::NetworkCreateRequest {
+        name: "gc-rdockbyp1-lab".to_owned(),
+        internal: Some(true),
+        options: Some(options),
+        ipam: inspected.ipam,
+        labels: inspected.labels,
+        ..Default::default()
+    };
+    connected.docker.create_network(open).await.expect("an open network");
+    let all = start(&docker, &honest, 2).await;
+    for (_, address, _) in &all {
+        answer(*address).await;
+    }
+    let proved = docker.prove_isolation(&honest, &all).await;
+    docker.tear_down(&honest).await.expect("a tear-down");
+    assert!(matches!(proved, Err(RuntimeError::Bypass { .. })), "{proved:?}");
+    assert_eq!(labelled("rdockbyp1").await, []);
+}
+
+/// Redis from whatever there is: an image, this machine, or what `make images` fetched. Where there is none, the reason must say what to do.
+async fn redis() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
+    let options_of_reaper =
+        ReaperOptions { executable: own(), run: "rdockred1".to_owned(), engine: true, delete: Vec::new(), log: None };
+    Reaper::start(&options_of_reaper).expect("a reaper");
+    let docker = DockerRuntime::new(options("rdockred1", folder.path()), tools).await.expect("an engine");
+    if let Err(why) = docker.has_redis().await {
+        assert!(why.contains("make images"), "{why}");
+        let refused = docker.prepare(&[Program::Redis]).await;
+        assert!(matches!(refused, Err(RuntimeError::NoImage { .. })), "{refused:?}");
+        return;
+    }
+    let network = docker.network("lab").await.expect("a network");
+    let store = Component { program: Program::Redis, files: Vec::new(), ..component("eu-store") };
+    let address = docker.start(&network, &store).await.expect("a container");
+    let clock = Clock::start();
+    let said = loop {
+        let dialled = tokio::task::spawn_blocking(move || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect_timeout(&(address, 6379).into(), Duration::from_millis(200))?;
+            stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+            stream.write_all(b"PING\r\n")?;
+            let mut bytes = [0; 7];
+            stream.read_exact(&mut bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        });
+        match dialled.await.expect("no panic") {
+            Ok(text) => break text,
+            Err(error) => assert!(clock.since(0) < Duration::from_secs(5), "{error}"),
+        }
+        sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(said, "+PONG\r\n");
+    docker.tear_down(&network).await.expect("a tear-down");
+    assert_eq!(labelled("rdockred1").await, []);
+}
+
+/// Plays a harness until it is killed.
+fn victim(run: &str, folder: &Path, count: usize) -> ExitCode {
+    runtime().block_on(async {
+        let options = ReaperOptions {
+            executable: own(),
+            run: run.to_owned(),
+            engine: true,
+            delete: Vec::new(),
+            log: Some(folder.join("reaper.log")),
+        };
+        let reaper = Reaper::start(&options).expect("a reaper");
+        let docker = docker(run, folder).await;
+        let network = docker.network("lab").await.expect("a network");
+        start(&docker, &network, count).await;
+        docker.signal(&network, "eu-1", Signal::Pause).await.expect("a pause");
+        println!("up");
+        std::io::stdout().flush().expect("a reader");
+        sleep(Duration::from_secs(120)).await;
+        drop(reaper);
+    });
+    ExitCode::SUCCESS
+}
+
+async fn killed() {
+    let run = "rdockkill";
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut victim = Command::new(own())
+        .args(["victim", run, &folder.path().to_string_lossy(), "8"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a victim");
+    let mut line = String::new();
+    BufReader::new(victim.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+    let there = labelled(run).await.len();
+    victim.kill().expect("SIGKILL");
+    victim.wait().expect("a dead victim");
+    let clock = Clock::start();
+    let gone = loop {
+        let left = labelled(run).await;
+        if left.is_empty() || clock.since(0) > GONE_WITHIN * 4 {
+            break clock.since(0);
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
+    println!("8 containers and their network gone {gone:?} after SIGKILL of the harness");
+    assert_eq!(line.trim(), "up");
+    assert_eq!(there, 9, "8 containers and a network");
+    assert!(gone < GONE_WITHIN, "{gone:?}");
+}
+
+/// Measures; the bounds are those of the design with room for a machine that does other things too.
+async fn cost() {
+    use testcontainers::core::{AccessMode, Mount};
+    use testcontainers::runners::AsyncRunner as _;
+    use testcontainers::{GenericImage, ImageExt as _};
+    const COUNT: usize = 8;
+    let folder = tempfile::tempdir().expect("a folder");
+    let docker = guarded("rdockcost", folder.path()).await;
+    let network = docker.network("lab").await.expect("a network");
+    let clock = Clock::start();
+    let all = start(&docker, &network, COUNT).await;
+    for (_, address, _) in &all {
+        answer(*address).await;
+    }
+    let ours = clock.since(0);
+
+    let connected = engine::connect().await.expect("an engine");
+    let image = engine::own_images(&connected.docker).await.expect("images");
+    let image = image.iter().find(|image| image.reference.starts_with("gatecrash:")).expect("our image");
+    let tag = image.reference.rsplit(':').next().expect("a tag");
+    let before = clock.now();
+    // The same container, without us: only what testcontainers does by itself.
+    let bare = futures::future::join_all((0..COUNT).map(|number| {
+        let files = files::files(&network, "eu-1");
+        let files = Mount::bind_mount(files.to_string_lossy(), "/files").with_access_mode(AccessMode::ReadOnly);
+        let disk = files::disk(&network, &format!("bare-{number}"));
+        std::fs::create_dir_all(&disk).expect("a folder");
+        GenericImage::new("gatecrash", tag)
+            .with_entrypoint(&format!("/{}", own().file_name().expect("a name").to_string_lossy()))
+            .with_cmd(["fixture", "upstream", "--config", "/files/fixture.json"])
+            .with_mount(files)
+            .with_mount(Mount::bind_mount(disk.to_string_lossy(), "/disk"))
+            .with_network("gc-rdockcost-lab")
+            .with_container_name(DockerRuntime::container(&network, &format!("bare-{number}")))
+            .with_label("gatecrash.run", "rdockcost")
+            .with_label("gatecrash.network", &network.id)
+            .start()
+    }))
+    .await;
+    for container in &bare {
+        let id = container.as_ref().expect("a container").id();
+        let found =
+            connected.docker.inspect_container(id, None::<bollard::query_parameters::InspectContainerOptions>).await;
+        let networks = found.expect("a container").network_settings.expect("settings").networks.expect("networks");
+        let address = networks.values().next().and_then(|on| on.ip_address.clone()).expect("an address");
+        answer(address.parse().expect("an address")).await;
+    }
+    let theirs = clock.since(before);
+    drop(bare);
+
+    let mut both = Vec::new();
+    for through_us in [false, true, false, true, false, true] {
+        let before = clock.now();
+        let address = if through_us {
+            docker.signal(&network, "eu-1", Signal::Kill).await.expect("a kill");
+            docker.start_again(&network, "eu-1").await.expect("a start")
+        } else {
+            let name = DockerRuntime::container(&network, "eu-1");
+            let signal = bollard::query_parameters::KillContainerOptions { signal: "SIGKILL".to_owned() };
+            connected.docker.kill_container(&name, Some(signal)).await.expect("a kill");
+            connected
+                .docker
+                .start_container(&name, None::<bollard::query_parameters::StartContainerOptions>)
+                .await
+                .expect("a start");
+            let (_, address, _) = all.first().expect("eu-1");
+            *address
+        };
+        answer(address).await;
+        both.push((through_us, clock.since(before)));
+    }
+    docker.tear_down(&network).await.expect("a tear-down");
+    let least = |ours: bool| both.iter().filter(|(us, _)| *us == ours).map(|(_, took)| *took).min().expect("three");
+    println!(
+        "{COUNT} containers ready: {ours:?} (bare testcontainers: {theirs:?}); kill to ready: {:?} (engine alone: {:?})",
+        least(true),
+        least(false)
+    );
+    assert!(ours < theirs * 2, "{ours:?} against {theirs:?}");
+    assert!(least(true) < least(false) * 2, "{both:?}");
+    assert_eq!(labelled("rdockcost").await, []);
+}
+
+/// Plays a harness on a machine without an engine.
+fn no_engine() -> ExitCode {
+    let clock = Clock::start();
+    let answered = runtime().block_on(DockerRuntime::new(options("rnoengine", Path::new("/tmp")), PathBuf::new()));
+    assert!(clock.since(0) < Duration::from_secs(3), "{:?}", clock.since(0));
+    match answered {
+        Err(RuntimeError::NoEngine { .. }) => ExitCode::SUCCESS,
+        other => {
+            eprintln!("{other:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn says_no_engine() {
+    // Nobody listens; and somebody listens who never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let silent = format!("tcp://{}", silent.local_addr().expect("an address"));
+    for host in ["unix:///no/such/engine.sock", &silent] {
+        let status = Command::new(own()).arg("no-engine").env("DOCKER_HOST", host).status().expect("a process");
+        assert!(status.success(), "with DOCKER_HOST={host}");
+    }
+}

@@ -1,0 +1,125 @@
+//! How to speak to and configure a gateway product: pure text in, text out.
+//!
+//! An adapter is a YAML file: how a replica is started (command or image), which files are rendered
+//! from which templates, its ports, readiness, reject status, headers, token and revocation endpoints.
+//! The reference gateway and Envoy are two such files; a user writes a third without any Rust.
+
+use crate::claim::Capability;
+use crate::profile::Scalar;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub mod render;
+pub mod yaml;
+
+/// An adapter, checked. Made by [`yaml::parse`] only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Adapter {
+    /// Its name.
+    pub name: String,
+    /// How a replica is started as a process; `None`: it cannot be.
+    pub process: Option<ProcessStart>,
+    /// How a replica is started as a container; `None`: it cannot be.
+    pub container: Option<ContainerStart>,
+    /// Files rendered for each replica, relative to its files folder.
+    pub files: Vec<FileTemplate>,
+    /// Listening ports by name; `data` must be one. Replicas have addresses of their own, so the numbers are fixed.
+    pub ports: BTreeMap<String, u16>,
+    /// The readiness signal.
+    pub ready: Probe,
+    /// Status with which over-quota requests are refused.
+    pub reject_status: u16,
+    /// Response header in which a replica names itself.
+    pub replica_header: Option<String>,
+    /// Response header with the version of the configuration in force.
+    pub version_header: Option<String>,
+    /// Token endpoint of the gateway; `None`: tokens are signed by the harness' identity provider stub.
+    pub token: Option<Endpoint>,
+    /// Revocation endpoint (RFC 7009).
+    pub revocation: Option<Endpoint>,
+    /// What the product can do; the rest makes claims not-applicable, with [`Adapter::lacks`] as the reason.
+    pub capabilities: Vec<Capability>,
+    /// Why it lacks what it lacks: capability to sentence.
+    pub lacks: BTreeMap<Capability, String>,
+    /// Settings it understands, with their defaults and legal values.
+    pub settings: BTreeMap<String, Setting>,
+    /// Seconds that a replica may take to become ready. Not scaled.
+    pub ready_within_s: u32,
+}
+
+/// A replica as a process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessStart {
+    /// Program and arguments, each a template. The program is a path, a name on PATH, or `gatecrash`
+    /// (this harness' own executable, for fixtures).
+    pub command: Vec<String>,
+    /// Environment, each value a template.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A replica as a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerStart {
+    /// Image: a local or pullable reference, or `gatecrash` (the image made from this harness' own executable).
+    pub image: String,
+    /// A host executable from which the image is made FROM scratch with its shared libraries, if the
+    /// reference exists neither locally nor in a registry. A template.
+    #[serde(default)]
+    pub from_executable: Option<String>,
+    /// Arguments after the entry point, each a template.
+    pub arguments: Vec<String>,
+    /// Environment, each value a template.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Whether an init process is PID 1 (foreign programs do not handle SIGTERM as PID 1).
+    #[serde(default)]
+    pub init: bool,
+}
+
+/// A file rendered for each replica.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FileTemplate {
+    /// Where, relative to the replica's files folder.
+    pub path: String,
+    /// The template's text.
+    pub template: String,
+}
+
+/// An HTTP probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// Port by name.
+    pub port: String,
+    /// Path.
+    pub path: String,
+    /// Status that means ready.
+    pub status: u16,
+}
+
+/// An endpoint of the gateway on its `data` port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Path.
+    pub path: String,
+}
+
+/// A setting that an adapter understands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Setting {
+    /// Default; `None`: what depends on it is not applicable until a deployment says it.
+    pub default: Option<Scalar>,
+    /// Legal words; empty: any value of the default's kind.
+    #[serde(default)]
+    pub words: Vec<String>,
+    /// One line of help.
+    pub help: String,
+}

@@ -1,0 +1,246 @@
+//! What is under test, checked: sites, zones, replicas, control plane, shared state, routes.
+//! After parsing there is no invalid one: [`yaml`] holds the form as written, its limits and the one conversion.
+
+pub mod yaml;
+
+use crate::profile::Scalar;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A deployment under test. Made by [`yaml::parse`] only, which checks every field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deployment {
+    /// Its name: letters, digits and dashes, 1 to 40.
+    pub name: String,
+    /// Profile: the name of one that comes with gatecrash, or a path (relative to the deployment file) ending in `.yaml`.
+    pub profile: String,
+    /// Gateway product and its settings.
+    pub gateway: Gateway,
+    /// 1 to 8 sites with distinct names.
+    pub sites: Vec<Site>,
+    /// Control plane and how it is reached; `None` if the gateway has none.
+    #[serde(default)]
+    pub control_plane: Option<ControlPlane>,
+    /// Shared state; `None` if replicas share none.
+    #[serde(default)]
+    pub store: Option<Store>,
+    /// Whether sites have a configuration store of their own (the private space's Kubernetes service of Flex).
+    #[serde(default)]
+    pub site_store: bool,
+    /// 1 to 32 routes with distinct names and paths.
+    pub routes: Vec<Route>,
+    /// The quota of routes with the `quota` policy.
+    pub quota: Quota,
+}
+
+/// The gateway under test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gateway {
+    /// Adapter: the name of one that comes with gatecrash (`reference`, `envoy`), or a path ending in `.yaml`.
+    pub adapter: String,
+    /// Settings that the adapter declares (for the reference gateway: `contracts`, `revocation`, `onStoreLoss`, ...).
+    #[serde(default)]
+    pub settings: BTreeMap<String, Scalar>,
+    /// Defects to switch on; only the reference gateway has any.
+    #[serde(default)]
+    pub defects: Vec<String>,
+}
+
+/// One site: a cluster of gateway replicas behind an ingress.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Site {
+    /// Its name: letters, digits and dashes, 1 to 20.
+    pub name: String,
+    /// Its zones, 1 to 8; replicas are spread over them in turn.
+    pub zones: Vec<String>,
+    /// Replicas at the start, 1 to 64; they are called `<site>-1`, `<site>-2`, ...
+    pub replicas: u32,
+    /// Name of the token signing material; sites with the same name accept each other's tokens.
+    pub signing: String,
+}
+
+/// The control plane (manager, Anypoint, ...), as the mock that we run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlPlane {
+    /// How often a replica asks for a new configuration and contracts. Scaled.
+    #[serde(with = "yaml::duration_ms")]
+    #[schemars(with = "u64")]
+    pub poll_interval: Duration,
+    /// Timeout of the ingress between gateway and control plane (I5, I6: 30 s). Scaled.
+    #[serde(with = "yaml::duration_ms")]
+    #[schemars(with = "u64")]
+    pub ingress_timeout: Duration,
+}
+
+/// Shared state of the replicas.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Store {
+    /// What runs.
+    pub kind: StoreKind,
+    /// One for each site, or one for all.
+    pub scope: StoreScope,
+}
+
+/// Which store runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// Real Redis; in `process` without a `redis-server` on PATH the stub stands in, and the report says so.
+    Redis,
+    /// The stub that speaks Redis' protocol and can misbehave.
+    Stub,
+}
+
+/// Who shares a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreScope {
+    /// Each site has its own: `<site>-store`.
+    Site,
+    /// All sites share one: `store`.
+    Deployment,
+}
+
+/// A route of the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// Its name.
+    pub name: String,
+    /// Path prefix, beginning with `/`.
+    pub path: String,
+    /// Policies in the order in which they run; none: the route is open.
+    #[serde(default)]
+    pub policies: Vec<Policy>,
+}
+
+/// A policy of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// A bearer JWT is required.
+    Jwt,
+    /// A client id and secret with a contract are required (headers `client_id` and `client_secret`).
+    ClientId,
+    /// Requests are counted by client and limited by the deployment's quota.
+    Quota,
+}
+
+/// A quota: so many requests in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Quota {
+    /// Requests in a window, 1 to 1,000,000. Never scaled.
+    pub limit: u32,
+    /// Window. Scaled.
+    #[serde(with = "yaml::duration_ms")]
+    #[schemars(with = "u64")]
+    pub window: Duration,
+    /// Where windows begin.
+    pub alignment: WindowAlignment,
+}
+
+/// Where quota windows begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WindowAlignment {
+    /// At the first request of a key after the last window (Flex).
+    FirstRequest,
+    /// At multiples of the window since the epoch (Kong).
+    Calendar,
+    /// A token bucket (Envoy's local rate limit): at most 2Q in any window.
+    TokenBucket,
+}
+
+impl Site {
+    /// Names of its replicas at the start: `<site>-1`, ...
+    #[must_use]
+    pub fn replica_names(&self) -> Vec<String> {
+        (1..=self.replicas).map(|index| format!("{}-{index}", self.name)).collect()
+    }
+
+    /// Zone of replica number `index` (from 1).
+    #[must_use]
+    pub fn zone_of(&self, index: u32) -> &str {
+        let zones = self.zones.len().max(1);
+        let at = usize::try_from(index.saturating_sub(1)).unwrap_or_default().checked_rem(zones).unwrap_or_default();
+        self.zones.get(at).map_or("", String::as_str)
+    }
+
+    /// Name of its ingress.
+    #[must_use]
+    pub fn ingress(&self) -> String {
+        format!("{}-ingress", self.name)
+    }
+
+    /// Name of its upstream.
+    #[must_use]
+    pub fn upstream(&self) -> String {
+        format!("{}-upstream", self.name)
+    }
+
+    /// Name of its configuration store.
+    #[must_use]
+    pub fn site_store(&self) -> String {
+        format!("{}-config", self.name)
+    }
+
+    /// Name of the ingress between its gateways and the control plane.
+    #[must_use]
+    pub fn management_ingress(&self) -> String {
+        format!("{}-management", self.name)
+    }
+}
+
+/// Name of the control plane component.
+pub const CONTROL_PLANE: &str = "control-plane";
+/// Name of the identity provider component.
+pub const IDENTITY: &str = "identity";
+/// Name that the harness has as the dialling end of a link.
+pub const CLIENT: &str = "client";
+
+impl Deployment {
+    /// The site called `name`.
+    #[must_use]
+    pub fn site(&self, name: &str) -> Option<&Site> {
+        self.sites.iter().find(|site| site.name == name)
+    }
+
+    /// Name of the store that replicas of `site` use; `None` if there is none.
+    #[must_use]
+    pub fn store_of(&self, site: &str) -> Option<String> {
+        self.store.as_ref().map(|store| match store.scope {
+            StoreScope::Site => format!("{site}-store"),
+            StoreScope::Deployment => "store".to_owned(),
+        })
+    }
+
+    /// The first route that has all of `with` and none of `without`.
+    #[must_use]
+    pub fn route_with(&self, with: &[Policy], without: &[Policy]) -> Option<&Route> {
+        self.routes.iter().find(|route| {
+            with.iter().all(|policy| route.policies.contains(policy))
+                && without.iter().all(|policy| !route.policies.contains(policy))
+        })
+    }
+
+    /// All durations multiplied by `scale`; counts, rates and quotas stay.
+    #[must_use]
+    pub fn scaled(&self, scale: f64) -> Self {
+        let mut scaled = self.clone();
+        let by = |duration: Duration| Duration::try_from_secs_f64(duration.as_secs_f64() * scale).unwrap_or(duration);
+        scaled.quota.window = by(self.quota.window);
+        if let Some(control_plane) = &mut scaled.control_plane {
+            control_plane.poll_interval = by(control_plane.poll_interval);
+            control_plane.ingress_timeout = by(control_plane.ingress_timeout);
+        }
+        scaled
+    }
+}

@@ -1,0 +1,390 @@
+//! What the harness and its fixtures say to each other: configurations with which fixtures are started,
+//! requests on their control listeners, and the lines of their event streams.
+//!
+//! Every fixture is started as `gatecrash fixture ROLE --config FILE` (ROLE as [`Role::as_str`]; FILE is the
+//! JSON of its configuration here), binds exactly the addresses that it is told, writes one line
+//! `ready` to stdout when all listeners are bound, logs to stderr, and ends on SIGTERM.
+//!
+//! Control listener of every fixture but the gateway (never faulted, dialled by the harness only):
+//! - `GET /control/events`: [`StreamLine`]s as JSON lines, from the first on, until the client leaves; a
+//!   heartbeat every 100 ms.
+//! - `PUT /control/fault` with `{"endpoint": "", "fault": {"mode": "silent"}}` ([`FaultRequest`]); `fault: null` heals.
+//! - `GET /control/health`: 200.
+//!
+//! And by role:
+//! - control plane: `PUT /control/configuration` ([`Configuration`]: published as the next version; answers
+//!   `{"version": 18}`), `PUT /control/contracts` (the list of [`Contract`]; answers its version),
+//!   `POST /control/roll-back` (the version before is served again).
+//! - identity: `POST /control/sign` ([`SignRequest`]; answers `{"token": "..."}`).
+//! - site store: `DELETE /control/configuration` (wipes it).
+//! - ingress: `PUT /control/backends` (list of [`Backend`]).
+//! - store (stub): `DELETE /control/keys` (flush).
+//!
+//! What gateways call, over links:
+//! - control plane: `GET /v1/configuration`, `GET /v1/contracts` (with `x-gateway-replica`; `ETag` is the
+//!   quoted version; `If-None-Match` gives 304), `POST /v1/register` ([`Registration`]),
+//!   `POST /v1/status` ([`Status`]).
+//! - site store: `GET /v1/configuration` and `PUT /v1/configuration` (body is a [`Configuration`]; 404 before the first PUT).
+//! - identity: `POST /token`, `POST /revoke`, `POST /introspect` (RFC 6749, 7009, 7662).
+//!
+//! Requests of the harness carry `x-gatecrash-op: <id>`; gateways pass request headers on, so the
+//! upstream finds the id. An upstream answers 200 with a small JSON body, `cache-control: no-store`.
+
+use crate::deployment::{Policy, Quota, Route};
+use serde::{Deserialize, Serialize};
+
+/// Header with the id of an operation.
+pub const OP_HEADER: &str = "x-gatecrash-op";
+/// Header in which a gateway replica names itself to control planes, and the reference gateway to clients.
+pub const REPLICA_HEADER: &str = "x-gateway-replica";
+/// Header in which the reference gateway says which configuration version answered.
+pub const VERSION_HEADER: &str = "x-config-version";
+/// Header with the client id on routes with the `client-id` policy.
+pub const CLIENT_ID_HEADER: &str = "client_id";
+/// Header with the client secret on routes with the `client-id` policy.
+pub const CLIENT_SECRET_HEADER: &str = "client_secret";
+
+/// What a fixture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The reference gateway.
+    Gateway,
+    /// The mock control plane.
+    ControlPlane,
+    /// The identity provider stub.
+    Identity,
+    /// A site's configuration store.
+    SiteStore,
+    /// The store stub (Redis' protocol).
+    Store,
+    /// An ingress.
+    Ingress,
+    /// An upstream.
+    Upstream,
+    /// Dials addresses and says which answered: proves that a container cannot bypass its links.
+    Probe,
+}
+
+impl Role {
+    /// As on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::ControlPlane => "control-plane",
+            Self::Identity => "identity",
+            Self::SiteStore => "site-store",
+            Self::Store => "store",
+            Self::Ingress => "ingress",
+            Self::Upstream => "upstream",
+            Self::Probe => "probe",
+        }
+    }
+}
+
+/// A client of the gateway: OAuth client and holder of a contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Client {
+    /// Client id.
+    pub id: String,
+    /// Client secret.
+    pub secret: String,
+    /// Whether it has a contract from the start.
+    pub contract: bool,
+}
+
+/// A contract: this client may use the APIs that ask for one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contract {
+    /// Client id.
+    pub client: String,
+    /// Client secret.
+    pub secret: String,
+}
+
+/// A gateway configuration: what a control plane publishes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// Version; set by the control plane when it is published.
+    pub version: u32,
+    /// Routes with their policies.
+    pub routes: Vec<Route>,
+    /// Quota of the routes with the `quota` policy.
+    pub quota: Quota,
+}
+
+/// The contracts as the control plane sends them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contracts {
+    /// Version of the list.
+    pub version: u32,
+    /// The list.
+    pub contracts: Vec<Contract>,
+}
+
+/// A replica registers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Registration {
+    /// Replica.
+    pub replica: String,
+    /// Site.
+    pub site: String,
+}
+
+/// A replica says what it runs (ack), or why it refused a version (nack).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Replica.
+    pub replica: String,
+    /// Version in force; 0 if none.
+    pub configuration: u32,
+    /// Version of the contracts in force; 0 if none.
+    pub contracts: u32,
+    /// Why a newer one was refused, if it was.
+    #[serde(default)]
+    pub refused: Option<String>,
+}
+
+/// Body of `PUT /control/fault`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRequest {
+    /// `configuration`, `contracts`, `register`, `status`; empty for all.
+    #[serde(default)]
+    pub endpoint: String,
+    /// What to do; `None` heals the endpoint.
+    pub fault: Option<crate::fault::FixtureFault>,
+}
+
+/// Body of `POST /control/sign`: a token with any flaw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignRequest {
+    /// Client id (`sub` and `client_id`).
+    pub client: String,
+    /// Name of the signing material; one that the stub does not know gets a secret of its own (a forged token).
+    pub signing: String,
+    /// `exp` relative to now, in seconds; negative for an expired token.
+    pub expires_in_s: i64,
+    /// `alg: none` without a signature.
+    #[serde(default)]
+    pub alg_none: bool,
+}
+
+/// A backend of an ingress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backend {
+    /// Replica, or `control-plane`.
+    pub name: String,
+    /// Zone.
+    pub zone: String,
+    /// `host:port` of the link to its data port.
+    pub address: String,
+    /// `host:port` of the link to its readiness port; empty: no probe, always ready.
+    pub probe_address: String,
+    /// Path of its readiness.
+    pub probe_path: String,
+    /// Status that means ready.
+    pub probe_status: u16,
+}
+
+/// Configuration of the reference gateway. Rendered by the adapter `reference`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Name of the replica.
+    pub replica: String,
+    /// Its site.
+    pub site: String,
+    /// `host:port` of the data listener.
+    pub listen: String,
+    /// `host:port` of the admin listener (`/ready`, `/live`).
+    pub admin: String,
+    /// Folder that survives restarts.
+    pub disk: String,
+    /// `http://` address of the control plane; empty: none, and `routes` and `quota` below hold.
+    pub control_plane: String,
+    /// `host:port` of the store; empty: state in memory.
+    pub store: String,
+    /// `http://` address of the site's configuration store; empty: none.
+    pub site_store: String,
+    /// `http://` address of the upstream.
+    pub upstream: String,
+    /// Milliseconds between two polls of the control plane.
+    pub poll_interval_ms: u64,
+    /// Milliseconds that one call to the control plane may take.
+    pub management_timeout_ms: u64,
+    /// Milliseconds that a store command may take before `on_store_loss` decides.
+    pub store_timeout_ms: u64,
+    /// `closed` (503), `open` (not counted), `local` (counted by the replica), `error` (500).
+    pub on_store_loss: String,
+    /// `memory` or `redis`.
+    pub state: String,
+    /// Where the last configuration is kept besides memory: any of `disk`, `site-store`, `store`.
+    pub keep_configuration: Vec<String>,
+    /// `downloaded` (never stored) or `peered` (kept in the store of the cluster).
+    pub contracts: String,
+    /// `cluster` (shared by the store, kept there) or `none`.
+    pub revocation: String,
+    /// Signing secret, base64url without padding.
+    pub signing_secret: String,
+    /// `iss` of tokens.
+    pub issuer: String,
+    /// `aud` of tokens.
+    pub audience: String,
+    /// OAuth clients.
+    pub clients: Vec<Client>,
+    /// Status for over-quota requests.
+    pub reject_status: u16,
+    /// Routes that hold without a control plane.
+    pub routes: Vec<Route>,
+    /// Quota that holds without a control plane.
+    pub quota: Quota,
+    /// Switched-on defects.
+    pub defects: Vec<String>,
+    /// `--scale`: internal periods shrink with everything else.
+    pub scale: f64,
+}
+
+/// Configuration of the mock control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlPlaneConfig {
+    /// Component name.
+    pub name: String,
+    /// `host:port` that gateways call.
+    pub listen: String,
+    /// `host:port` of the control listener.
+    pub control: String,
+    /// First configuration (version 1).
+    pub configuration: Configuration,
+    /// First contracts (version 1).
+    pub contracts: Vec<Contract>,
+}
+
+/// Configuration of the identity provider stub.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityConfig {
+    /// Component name.
+    pub name: String,
+    /// `host:port` that clients and gateways call.
+    pub listen: String,
+    /// `host:port` of the control listener.
+    pub control: String,
+    /// Signing secrets by the name of the material, base64url without padding.
+    pub secrets: std::collections::BTreeMap<String, String>,
+    /// Material that `/token` signs with.
+    pub signing: String,
+    /// `iss` of tokens.
+    pub issuer: String,
+    /// `aud` of tokens.
+    pub audience: String,
+    /// OAuth clients.
+    pub clients: Vec<Client>,
+}
+
+/// Configuration of the fixtures that need no more than names and addresses: site store, store stub, upstream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlainConfig {
+    /// Component name.
+    pub name: String,
+    /// `host:port` that others call.
+    pub listen: String,
+    /// `host:port` of the control listener.
+    pub control: String,
+}
+
+/// Configuration of an ingress.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressConfig {
+    /// Component name.
+    pub name: String,
+    /// `host:port` that clients call.
+    pub listen: String,
+    /// `host:port` of the control listener.
+    pub control: String,
+    /// Milliseconds after which a request is given up with 504.
+    pub timeout_ms: u64,
+    /// Milliseconds between two readiness probes of a backend.
+    pub probe_interval_ms: u64,
+    /// Failed probes in a row that withdraw a backend.
+    pub probe_threshold: u32,
+    /// Backends at the start.
+    pub backends: Vec<Backend>,
+}
+
+/// Configuration of a probe, which has no control listener: it dials its targets, prints one line
+/// `{"probed": [{"target": "ip:port", "connected": true, "why": ""}]}` in their order, and ends with exit code 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeConfig {
+    /// `ip:port` each.
+    pub targets: Vec<String>,
+    /// Milliseconds that each connection may take.
+    pub timeout_ms: u64,
+}
+
+/// One line of `GET /control/events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamLine {
+    /// Number of the line, from 1, dense: a hole means that lines were lost.
+    pub n: u64,
+    /// `CLOCK_MONOTONIC` in nanoseconds, stamped when it happened.
+    pub at: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: StreamEvent,
+}
+
+/// What a fixture tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum StreamEvent {
+    /// A request arrived (upstream).
+    Arrived {
+        /// Operation id; 0 if the request had none.
+        op: u32,
+        /// Path.
+        path: String,
+    },
+    /// Somebody called (control plane, site store, identity).
+    Contact {
+        /// Replica that called; empty if it did not say.
+        peer: String,
+        /// `configuration`, `contracts`, `register`, `status`, ...
+        what: String,
+        /// Status given; 0 if none.
+        status: u16,
+        /// Version given or told; 0 if none.
+        version: u32,
+    },
+    /// A backend's readiness changed (ingress).
+    Backend {
+        /// Its name.
+        name: String,
+        /// Whether it is in rotation now.
+        ready: bool,
+    },
+    /// Nothing happened; the stream is alive.
+    Heartbeat,
+}
+
+/// Whether a route with `policies` refuses requests without credentials.
+#[must_use]
+pub fn is_protected(policies: &[Policy]) -> bool {
+    policies.iter().any(|policy| match policy {
+        Policy::Jwt | Policy::ClientId => true,
+        Policy::Quota => false,
+    })
+}

@@ -1,0 +1,187 @@
+//! The events of a history. Generic over the name: [`Name`](crate::Name) in memory, text on disk.
+
+use crate::name::Name;
+use crate::operation::{Answer, Effect, Operation};
+use serde::{Deserialize, Serialize};
+
+/// One event: when, and what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event<N = Name> {
+    /// Nanoseconds since the run started, monotonic.
+    pub at: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind<N>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum EventKind<N = Name> {
+    /// An operation was sent. `at` is when its first byte could leave.
+    Invoked {
+        /// Id of the operation in this experiment, from 1, dense.
+        op: u32,
+        /// Logical client that sent it.
+        process: u32,
+        /// How many microseconds before `at` it should have been sent (open loop); latency counts from there.
+        late_us: u32,
+        /// What was asked.
+        #[serde(flatten)]
+        operation: Operation<N>,
+    },
+    /// An operation ended, as the client saw it.
+    Completed {
+        /// Its id.
+        op: u32,
+        /// Whether it happened.
+        #[serde(flatten)]
+        effect: Effect,
+        /// What the client saw.
+        #[serde(flatten)]
+        answer: Answer<N>,
+    },
+    /// A request arrived at an upstream that we own: it was admitted. `at` is the upstream's own stamp.
+    Arrived {
+        /// Id of the operation; 0 for a request without an id of ours.
+        op: u32,
+        /// Which upstream.
+        upstream: N,
+        /// Path as it arrived.
+        route: N,
+    },
+    /// A fault went from one stage to the next.
+    Fault {
+        /// Number of the fault in this experiment, from 1.
+        fault: u32,
+        /// Which stage it reached.
+        stage: FaultStage,
+        /// `refuse`, `kill`, ...
+        kind: N,
+        /// `eu-1->eu-store`, `eu-1`, ...
+        target: N,
+        /// What the witness measured, in words.
+        detail: N,
+    },
+    /// The story entered a new phase: `bring-up`, `steady`, `inject`, `hold`, `heal`, `settle`, `final-reads`.
+    Phase {
+        /// Name of the phase.
+        phase: N,
+        /// Which variant or round of the story; empty if there is one only.
+        variant: N,
+    },
+    /// A fact that a check needs: a version was published, a token was revoked, a window began.
+    Mark {
+        /// What the fact is about: one of the constants in [`mark`].
+        name: N,
+        /// Whom it is about: a replica, a key, a token digest.
+        subject: N,
+        /// Its value; 0 if the fact is all.
+        value: i64,
+    },
+    /// A component's life.
+    Replica {
+        /// Component name.
+        replica: N,
+        /// Its site; empty for what has none.
+        site: N,
+        /// What became of it.
+        state: ReplicaState,
+        /// More in words; empty if the state says all.
+        detail: N,
+    },
+    /// Somebody called the control plane, the site store or the identity provider.
+    Contact {
+        /// Who was called.
+        component: N,
+        /// Who called: a replica's name; empty if it did not say.
+        peer: N,
+        /// `config`, `contracts`, `register`, `status`, ...
+        what: N,
+        /// HTTP status it was given; 0 if it got none.
+        status: u16,
+        /// Version that it was given or told; 0 if none.
+        version: u32,
+    },
+    /// The record misses something from here backwards.
+    Gap {
+        /// Whose record: an upstream, the control plane, the recorder.
+        component: N,
+        /// What is missing, in words.
+        what: N,
+    },
+    /// The harness itself was late by this much: timing verdicts over this stretch may not be sharp.
+    Late {
+        /// Microseconds.
+        late_us: u32,
+    },
+    /// Anything a reader should know. No check reads it.
+    Note {
+        /// The words.
+        text: N,
+    },
+    /// The last event: the history is whole.
+    End,
+}
+
+/// How far a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultStage {
+    /// It will be injected.
+    Planned,
+    /// It is in place, as far as the injector knows.
+    Injected,
+    /// A second path showed that it bites.
+    Witnessed,
+    /// A second path showed that it does not bite: claims over it cannot hold.
+    NotWitnessed,
+    /// It was taken away.
+    Healed,
+    /// A second path showed that it is gone.
+    WitnessedGone,
+    /// A second path still sees it after the heal.
+    NotGone,
+}
+
+/// What became of a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplicaState {
+    /// Its process or container was asked to start.
+    Starting,
+    /// Its readiness signal turned true.
+    Ready,
+    /// Its readiness signal turned false, or stopped.
+    NotReady,
+    /// It was paused.
+    Paused,
+    /// It goes on.
+    Resumed,
+    /// It was asked to end.
+    Terminating,
+    /// Its process or container is gone.
+    Gone,
+    /// Its local disk was emptied.
+    DiskWiped,
+}
+
+/// Names of marks that more than one file must agree on. An experiment may have marks of its own.
+pub mod mark {
+    /// A configuration was published; subject: what changed; value: its version.
+    pub const PUBLISHED: &str = "published";
+    /// A token was revoked and the 200 received; subject: token digest.
+    pub const REVOKED: &str = "revoked";
+    /// A contract was added; subject: client id.
+    pub const CONTRACT_ADDED: &str = "contract-added";
+    /// A contract was removed; subject: client id.
+    pub const CONTRACT_REMOVED: &str = "contract-removed";
+    /// A restart after which a replica may legally be refused traffic for a while; subject: replica.
+    pub const NOT_READY_DECLARED: &str = "not-ready-declared";
+    /// A quota window of this experiment begins; subject: key; value: round number.
+    pub const WINDOW: &str = "window";
+    /// Signing material of a site was changed; subject: site.
+    pub const REKEYED: &str = "rekeyed";
+    /// Steady state was reached (value 1) or not (value 0); subject: why not.
+    pub const STEADY: &str = "steady";
+}

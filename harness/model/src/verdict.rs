@@ -1,0 +1,274 @@
+//! What follows from a history for one claim ([`Verdict`]), and what that means once it is held
+//! against the profile's declaration ([`Standing`]).
+
+use serde::{Deserialize, Serialize};
+
+/// One measured number that helped to decide, with its unit and the limit it was held against.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Number {
+    /// What was measured: `last accept after revoke`.
+    pub name: String,
+    /// The value, in `unit`.
+    pub value: f64,
+    /// `ms`, `requests`, `%`, `x`; empty for a plain count.
+    pub unit: String,
+    /// The limit, in the same unit, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// A timing within 10 % of its limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub marginal: bool,
+}
+
+impl Number {
+    /// A number without a limit.
+    #[must_use]
+    pub fn new(name: impl Into<String>, value: f64, unit: &str) -> Self {
+        Self { name: name.into(), value, unit: unit.to_owned(), limit: None, marginal: false }
+    }
+
+    /// The same number with its limit; a time (`ms`, `s`) within 10 % of it is flagged marginal.
+    #[must_use]
+    pub fn limit(mut self, limit: f64) -> Self {
+        self.limit = Some(limit);
+        let timed = self.unit == "ms" || self.unit == "s";
+        self.marginal = timed && (self.value - limit).abs() <= limit.abs() * 0.1;
+        self
+    }
+}
+
+/// An event of a saved history: which experiment, which line (1 is the first event after the header).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct EventRef {
+    /// Experiment name.
+    pub experiment: String,
+    /// Event number in that experiment's history.
+    pub event: u64,
+}
+
+/// Why a claim holds: how much was looked at, and the numbers that decided.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Evidence {
+    /// How many observations could have broken the claim; never 0 for `Holds`.
+    pub samples: u64,
+    /// Numbers, the deciding one first.
+    pub numbers: Vec<Number>,
+    /// Anything a reader should know, one sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// How a claim was broken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Counterexample {
+    /// What happened, in plain words, with names and times.
+    pub explanation: String,
+    /// The first offending events (at most a few), enough to see it again.
+    pub events: Vec<EventRef>,
+    /// How many observations were made, and so what share broke it.
+    pub samples: u64,
+    /// Numbers, the deciding one (for a documented limit: the measured size of the limit) first.
+    pub numbers: Vec<Number>,
+}
+
+/// Why nothing can be said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Reason {
+    /// Short and stable: `fault-not-proven`, `no-steady-state`, `too-few-samples`, `not-run`, `harness-late`, `gap`, `no-replica-identity`.
+    pub code: String,
+    /// The reason in plain words, with the numbers.
+    pub text: String,
+}
+
+impl Reason {
+    /// A reason from its stable code and its words.
+    #[must_use]
+    pub fn new(code: &str, text: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), text: text.into() }
+    }
+}
+
+/// What follows from the histories for one claim.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "observed")]
+pub enum Verdict {
+    /// Looked at, and not broken.
+    Holds(Evidence),
+    /// Broken, with the events that show it.
+    Violated(Counterexample),
+    /// Nothing can be said.
+    Inconclusive(Reason),
+    /// The deployment, adapter or runtime lacks what the claim is about.
+    NotApplicable(Reason),
+}
+
+impl Verdict {
+    /// `holds`, unless nothing was looked at: then `inconclusive` (`too-few-samples`).
+    #[must_use]
+    pub fn holds(minimum: u64, evidence: Evidence) -> Self {
+        if evidence.samples < minimum.max(1) {
+            let text = format!("{} observations; at least {} are needed", evidence.samples, minimum.max(1));
+            return Self::Inconclusive(Reason::new("too-few-samples", text));
+        }
+        Self::Holds(evidence)
+    }
+
+    /// `inconclusive`, from a code and words.
+    #[must_use]
+    pub fn inconclusive(code: &str, text: impl Into<String>) -> Self {
+        Self::Inconclusive(Reason::new(code, text))
+    }
+
+    /// The verdict over both: violated, then inconclusive, then holds, then not-applicable wins.
+    /// Two that hold (or are violated) are added up: samples summed, numbers and events joined.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Violated(mut a), Self::Violated(b)) => {
+                a.explanation = join_sentences(a.explanation, &b.explanation);
+                a.events.extend(b.events);
+                a.samples = a.samples.saturating_add(b.samples);
+                a.numbers.extend(b.numbers);
+                Self::Violated(a)
+            }
+            (Self::Violated(a), Self::Holds(_) | Self::Inconclusive(_) | Self::NotApplicable(_))
+            | (Self::Holds(_) | Self::Inconclusive(_) | Self::NotApplicable(_), Self::Violated(a)) => Self::Violated(a),
+            (Self::Inconclusive(mut a), Self::Inconclusive(b)) => {
+                if !a.text.contains(&b.text) {
+                    a.text = join_sentences(a.text, &b.text);
+                }
+                Self::Inconclusive(a)
+            }
+            (Self::Inconclusive(a), Self::Holds(_) | Self::NotApplicable(_))
+            | (Self::Holds(_) | Self::NotApplicable(_), Self::Inconclusive(a)) => Self::Inconclusive(a),
+            (Self::Holds(mut a), Self::Holds(b)) => {
+                a.samples = a.samples.saturating_add(b.samples);
+                a.numbers.extend(b.numbers);
+                a.notes.extend(b.notes);
+                Self::Holds(a)
+            }
+            (Self::Holds(a), Self::NotApplicable(_)) | (Self::NotApplicable(_), Self::Holds(a)) => Self::Holds(a),
+            (Self::NotApplicable(a), Self::NotApplicable(_)) => Self::NotApplicable(a),
+        }
+    }
+
+    /// The verdict over all of them; over none, `inconclusive` (`nothing-judged`).
+    #[must_use]
+    pub fn all(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        verdicts
+            .into_iter()
+            .reduce(Self::and)
+            .unwrap_or_else(|| Self::inconclusive("nothing-judged", "there was nothing to judge"))
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn observed(&self) -> Observed {
+        match self {
+            Self::Holds(_) => Observed::Holds,
+            Self::Violated(_) => Observed::Violated,
+            Self::Inconclusive(_) => Observed::Inconclusive,
+            Self::NotApplicable(_) => Observed::NotApplicable,
+        }
+    }
+
+    /// The numbers, if it has any; the deciding one first.
+    #[must_use]
+    pub fn numbers(&self) -> &[Number] {
+        match self {
+            Self::Holds(evidence) => &evidence.numbers,
+            Self::Violated(counterexample) => &counterexample.numbers,
+            Self::Inconclusive(_) | Self::NotApplicable(_) => &[],
+        }
+    }
+}
+
+fn join_sentences(mut first: String, second: &str) -> String {
+    if !first.is_empty() && !second.is_empty() {
+        first.push_str("; ");
+    }
+    first.push_str(second);
+    first
+}
+
+/// A verdict without its evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Observed {
+    /// See [`Verdict::Holds`].
+    Holds,
+    /// See [`Verdict::Violated`].
+    Violated,
+    /// See [`Verdict::Inconclusive`].
+    Inconclusive,
+    /// See [`Verdict::NotApplicable`].
+    NotApplicable,
+}
+
+/// What a profile says of a claim, after its expressions are evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Declared {
+    /// The product promises it.
+    Holds,
+    /// The product documents that it does not.
+    DoesNotHold,
+    /// The product has nothing that the claim is about.
+    NotApplicable,
+}
+
+/// A verdict held against its declaration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Declared to hold, and it held.
+    Pass,
+    /// Declared to hold, and it was broken.
+    Fail,
+    /// Declared not to hold, and it did not; the size of the limit was measured.
+    LimitConfirmed,
+    /// Declared not to hold, and it held: better than documented, or not looked at hard enough. No failure.
+    Stricter,
+    /// Nothing can be said.
+    Inconclusive,
+    /// Not about this product, deployment or runtime.
+    NotApplicable,
+}
+
+impl Standing {
+    /// The one table of declared against observed.
+    #[must_use]
+    pub fn of(declared: Declared, observed: Observed) -> Self {
+        match (declared, observed) {
+            (Declared::NotApplicable, _) | (_, Observed::NotApplicable) => Self::NotApplicable,
+            (_, Observed::Inconclusive) => Self::Inconclusive,
+            (Declared::Holds, Observed::Holds) => Self::Pass,
+            (Declared::Holds, Observed::Violated) => Self::Fail,
+            (Declared::DoesNotHold, Observed::Holds) => Self::Stricter,
+            (Declared::DoesNotHold, Observed::Violated) => Self::LimitConfirmed,
+        }
+    }
+
+    /// As printed: `pass`, `fail`, `limit-confirmed`, `stricter`, `inconclusive`, `not-applicable`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::LimitConfirmed => "limit-confirmed",
+            Self::Stricter => "stricter",
+            Self::Inconclusive => "inconclusive",
+            Self::NotApplicable => "not-applicable",
+        }
+    }
+
+    /// Whether something was judged: it counts in the numerator of the denominator line.
+    #[must_use]
+    pub fn is_judged(self) -> bool {
+        match self {
+            Self::Pass | Self::Fail | Self::LimitConfirmed | Self::Stricter => true,
+            Self::Inconclusive | Self::NotApplicable => false,
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Plans a certification, runs its experiments side by side, and judges the saved histories.
+//!
+//! [`plan`] is pure. [`run`] tells each story in a lab of its own and saves what it saw; only then
+//! [`judge`](judge) reads the files back, so that [`check`] of a saved run comes to the same verdicts.
+
+mod judge;
+mod planning;
+
+pub use judge::{CheckError, check};
+pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan};
+
+use crate::experiment::Experiment;
+use futures::FutureExt as _;
+use gatecrash_engine::clock::Clock;
+use gatecrash_engine::lab::{Kit, Lab, LabError};
+use gatecrash_engine::link::Links;
+use gatecrash_engine::runtime::Runtime;
+use gatecrash_model::adapter::Adapter;
+use gatecrash_model::run_record::{ExperimentRecord, RunRecord};
+use gatecrash_model::series::Series;
+use gatecrash_model::{Deployment, Profile, Seed};
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What is to be certified.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The deployment, unscaled.
+    pub deployment: Deployment,
+    /// What its product promises.
+    pub profile: Profile,
+    /// How to run and speak to its gateway.
+    pub adapter: Adapter,
+    /// Seed of the run.
+    pub seed: Seed,
+    /// Every window and fault is this much shorter or longer; only 1 certifies.
+    pub scale: f64,
+    /// Claims to judge: ids or patterns (`QUO-*`); empty for all.
+    pub only: Vec<String>,
+}
+
+/// Where it is certified.
+#[derive(Clone)]
+pub struct Stage {
+    /// Runtime.
+    pub runtime: Arc<dyn Runtime>,
+    /// Run id.
+    pub run: String,
+    /// Folder of the run, which exists: histories and `run.json` go here.
+    pub folder: PathBuf,
+    /// Folder with fetched tools.
+    pub tools: String,
+    /// Clock of the run.
+    pub clock: Clock,
+    /// Cancelled on Ctrl-C.
+    pub interrupt: CancellationToken,
+    /// Experiments that run at the same time, at least 1.
+    pub parallel: usize,
+    /// Version of gatecrash.
+    pub version: String,
+    /// Wall time of the start, RFC 3339.
+    pub started: String,
+    /// Command that repeats the run, to which `--only ID` is added.
+    pub repeat: String,
+}
+
+/// What happens while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// An experiment began.
+    Started {
+        /// Its name.
+        experiment: String,
+    },
+    /// An experiment ended.
+    Finished {
+        /// Its name.
+        experiment: String,
+        /// How long it took.
+        wall: Duration,
+        /// Why it did not come to its end, if it did not.
+        problem: Option<String>,
+    },
+}
+
+/// Why there is no record of a run.
+#[derive(Debug, thiserror::Error)]
+pub enum CertifyError {
+    /// The deployment could not be brought up as described: nothing of this is a verdict.
+    #[error("{0}")]
+    Preflight(String),
+    /// The histories could not be written.
+    #[error("{0}")]
+    Disk(String),
+    /// Our own fault.
+    #[error("{0}")]
+    Harness(String),
+}
+
+/// The error and its causes, joined by colons.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let words = next.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+/// How an experiment ended.
+enum Ended {
+    Whole,
+    Interrupted,
+    /// The deployment did not come up, before anything was asked of it.
+    Preflight(String),
+    Disk(String),
+    /// It stopped in the middle: what was seen stands, nothing of it holds.
+    Cut(String),
+    Panicked(String),
+}
+
+struct Told {
+    name: &'static str,
+    story: &'static str,
+    ended: Ended,
+    wall: Duration,
+    events: u64,
+}
+
+/// Runs the plan and judges what was saved.
+///
+/// # Errors
+/// See [`CertifyError`]; everything that was started is removed first. An interrupted run has a record.
+pub async fn run(
+    request: &Request,
+    plan: &Plan,
+    stage: Stage,
+    progress: Arc<dyn Fn(Progress) + Send + Sync>,
+) -> Result<RunRecord, CertifyError> {
+    let began = stage.clock.now();
+    let links = Links::start(request.seed).map_err(|error| CertifyError::Harness(chain(&error)))?;
+    let kit = Kit {
+        runtime: Arc::clone(&stage.runtime),
+        links: links.clone(),
+        clock: stage.clock,
+        seed: request.seed,
+        adapter: request.adapter.clone(),
+        folder: stage.folder.clone(),
+        tools: stage.tools.clone(),
+        scale: request.scale,
+        interrupt: stage.interrupt.clone(),
+    };
+    let turns = Arc::new(Semaphore::new(stage.parallel.max(1)));
+    let mut under_way = JoinSet::new();
+    for planned in &plan.experiments {
+        let (experiment, kit, turns) = (planned.experiment, kit.clone(), Arc::clone(&turns));
+        let (deployment, progress) = (request.deployment.scaled(request.scale), Arc::clone(&progress));
+        under_way.spawn(async move {
+            let _turn = turns.acquire_owned().await.ok()?;
+            if kit.interrupt.is_cancelled() {
+                return None;
+            }
+            progress(Progress::Started { experiment: experiment.name.to_owned() });
+            let told = tell(experiment, kit, deployment).await;
+            let problem = told.problem();
+            progress(Progress::Finished { experiment: told.name.to_owned(), wall: told.wall, problem });
+            Some(told)
+        });
+    }
+    let mut all: Vec<Told> = Vec::new();
+    while let Some(ended) = under_way.join_next().await {
+        match ended {
+            Ok(Some(told)) => {
+                // What cannot be brought up once will not come up in the next lab: stop early, remove all.
+                if matches!(told.ended, Ended::Preflight(_) | Ended::Disk(_)) {
+                    stage.interrupt.cancel();
+                }
+                all.push(told);
+            }
+            Ok(None) => {}
+            Err(error) => return Err(CertifyError::Harness(format!("an experiment's task failed: {error}"))),
+        }
+    }
+    links.stop();
+    for told in &all {
+        match &told.ended {
+            Ended::Disk(why) => return Err(CertifyError::Disk(format!("experiment `{}`: {why}", told.name))),
+            Ended::Panicked(why) => {
+                return Err(CertifyError::Harness(format!("experiment `{}` panicked: {why}", told.name)));
+            }
+            Ended::Preflight(why) => return Err(CertifyError::Preflight(why.clone())),
+            Ended::Whole | Ended::Interrupted | Ended::Cut(_) => {}
+        }
+    }
+    let interrupted = stage.interrupt.is_cancelled();
+    let order = |name: &str| plan.experiments.iter().position(|planned| planned.experiment.name == name);
+    all.sort_by_key(|told| order(told.name));
+    let experiments = all.iter().map(Told::record).collect();
+    let wall = stage.clock.since(began);
+    let record = judge::blank(request, plan, &stage, experiments, wall, interrupted);
+    let (record, _damage) = judge::judge(record, &stage.folder);
+    judge::save(&record, &stage.folder).map_err(CertifyError::Disk)?;
+    Ok(record)
+}
+
+impl Told {
+    fn problem(&self) -> Option<String> {
+        match &self.ended {
+            Ended::Whole => None,
+            Ended::Interrupted => Some("interrupted".to_owned()),
+            Ended::Preflight(why) | Ended::Disk(why) | Ended::Cut(why) | Ended::Panicked(why) => Some(why.clone()),
+        }
+    }
+
+    fn record(&self) -> ExperimentRecord {
+        ExperimentRecord {
+            name: self.name.to_owned(),
+            story: self.story.to_owned(),
+            history: format!("history-{}.jsonl", self.name),
+            wall_ms: u64::try_from(self.wall.as_millis()).unwrap_or(u64::MAX),
+            events: self.events,
+            problem: self.problem(),
+            series: Series::default(),
+        }
+    }
+}
+
+async fn tell(experiment: Experiment, kit: Kit, deployment: Deployment) -> Told {
+    let clock = kit.clock;
+    let began = clock.now();
+    let told = |ended, events| Told {
+        name: experiment.name,
+        story: experiment.story,
+        ended,
+        wall: clock.since(began),
+        events,
+    };
+    let options = (experiment.options)(&deployment);
+    let lab = match Lab::bring_up(kit, deployment, experiment.name, options).await {
+        Ok(lab) => lab,
+        Err(error) => return told(ended_by(&error, true), 0),
+    };
+    let story = AssertUnwindSafe((experiment.run)(lab.clone())).catch_unwind().await;
+    // Healing and removal come before anything is said about how the story went.
+    let finished = lab.finish().await;
+    let ended = match story {
+        Ok(Ok(())) => Ended::Whole,
+        Ok(Err(error)) => ended_by(&error, false),
+        Err(panic) => Ended::Panicked(panic_words(panic.as_ref())),
+    };
+    match finished {
+        Ok(finished) => told(ended, finished.events),
+        Err(error) if matches!(ended, Ended::Whole) => told(ended_by(&error, false), 0),
+        Err(error) => {
+            tracing::warn!(experiment = experiment.name, error = chain(&error), "the lab did not end cleanly");
+            told(ended, 0)
+        }
+    }
+}
+
+fn ended_by(error: &LabError, at_bring_up: bool) -> Ended {
+    match error {
+        LabError::Interrupted => Ended::Interrupted,
+        LabError::Record(_) => Ended::Disk(chain(error)),
+        LabError::Runtime(_)
+        | LabError::Link(_)
+        | LabError::Control(_)
+        | LabError::Render { .. }
+        | LabError::NotReady { .. }
+        | LabError::Unknown(_)
+            if at_bring_up =>
+        {
+            Ended::Preflight(chain(error))
+        }
+        LabError::Runtime(_)
+        | LabError::Link(_)
+        | LabError::Control(_)
+        | LabError::Render { .. }
+        | LabError::NotReady { .. }
+        | LabError::Unknown(_) => Ended::Cut(chain(error)),
+    }
+}
+
+fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
+}

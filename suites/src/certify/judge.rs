@@ -1,0 +1,230 @@
+//! From saved histories to verdicts, standings and the record of the run. `check` does it again.
+
+use super::{Plan, Request, Stage, chain};
+use crate::claims;
+use gatecrash_engine::lab::setting;
+use gatecrash_model::claim::{Parameters, Scope};
+use gatecrash_model::history::format;
+use gatecrash_model::profile::Scalar;
+use gatecrash_model::run_record::{ClaimRecord, Denominator, ExperimentRecord, RunRecord, RunResult};
+use gatecrash_model::series::Series;
+use gatecrash_model::verdict::{Declared, Standing};
+use gatecrash_model::{Claim, ClaimId, History, Verdict};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::time::Duration;
+
+/// Version of the record.
+const SCHEMA_VERSION: &str = "1.0";
+/// Bins of a picture.
+const BINS: u32 = 120;
+/// The saved record.
+const RECORD: &str = "run.json";
+
+/// Why a saved run cannot be judged again.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// There is no readable record.
+    #[error("`{path}` cannot be read: {why}")]
+    Record {
+        /// The file.
+        path: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Judges a saved run again, from its record and histories. A history that is cut or damaged is told as its
+/// experiment's problem, with the line; nothing over it holds.
+///
+/// # Errors
+/// If the record itself cannot be read.
+pub fn check(folder: &Path) -> Result<RunRecord, CheckError> {
+    let path = folder.join(RECORD);
+    let unreadable = |why: String| CheckError::Record { path: path.display().to_string(), why };
+    let text = std::fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
+    let record: RunRecord = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+    if record.schema_version.split('.').next() != SCHEMA_VERSION.split('.').next() {
+        return Err(unreadable(format!("its version is {}; this reads {SCHEMA_VERSION}", record.schema_version)));
+    }
+    Ok(judge(record, folder).0)
+}
+
+pub(super) fn save(record: &RunRecord, folder: &Path) -> Result<(), String> {
+    let path = folder.join(RECORD);
+    let text = serde_json::to_vec_pretty(record).map_err(|error| error.to_string())?;
+    std::fs::write(&path, text).map_err(|error| format!("`{}`: {error}", path.display()))
+}
+
+/// The record before anything is judged.
+pub(super) fn blank(
+    request: &Request,
+    plan: &Plan,
+    stage: &Stage,
+    experiments: Vec<ExperimentRecord>,
+    wall: Duration,
+    interrupted: bool,
+) -> RunRecord {
+    let claims: Vec<ClaimRecord> = plan
+        .claims
+        .iter()
+        .map(|planned| ClaimRecord {
+            id: planned.claim.claim_id(),
+            statement: planned.claim.statement.to_owned(),
+            source: planned.claim.source.to_owned(),
+            level: planned.claim.level,
+            declared: if planned.missing.is_some() { Declared::NotApplicable } else { planned.resolved.declared },
+            basis: planned.resolved.basis,
+            declared_source: planned.missing.clone().unwrap_or_else(|| planned.resolved.source.clone()),
+            verdict: Verdict::inconclusive("not-run", "not judged yet"),
+            standing: Standing::Inconclusive,
+            parameters: scalars(&planned.parameters),
+            experiments: planned.experiments.clone(),
+            repeat: format!("{} --only {}", stage.repeat, planned.claim.id),
+        })
+        .collect();
+    let mut environment = stage.runtime.environment();
+    if let Some(contracts) = setting(&request.deployment, &request.adapter, "contracts") {
+        environment.push(format!("contracts: {contracts}"));
+    }
+    RunRecord {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        result: RunResult::Inconclusive,
+        seed: request.seed,
+        runtime: stage.runtime.name().to_owned(),
+        claims,
+        denominator: Denominator::default(),
+        run: stage.run.clone(),
+        gatecrash: stage.version.clone(),
+        scale: request.scale,
+        cut_short: interrupted.then(|| "interrupted".to_owned()),
+        environment,
+        started: stage.started.clone(),
+        wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
+        experiments_ms: experiments.iter().map(|experiment| experiment.wall_ms).sum(),
+        deployment: request.deployment.clone(),
+        profile: request.profile.name.clone(),
+        product: request.profile.product.clone(),
+        // A run of a few claims is asked for as such: it is not held to the whole profile's minimum.
+        minimum_judged: if request.only.is_empty() { request.profile.minimum_judged } else { 1 },
+        experiments,
+    }
+}
+
+fn scalars(parameters: &Parameters) -> BTreeMap<String, Scalar> {
+    let numbers = parameters.numbers.iter().map(|(name, value)| (name.clone(), Scalar::Number(*value)));
+    let words = parameters.words.iter().map(|(name, word)| (name.clone(), Scalar::Text(word.clone())));
+    numbers.chain(words).collect()
+}
+
+fn parameters(scalars: &BTreeMap<String, Scalar>) -> Parameters {
+    let mut all = Parameters::default();
+    for (name, value) in scalars {
+        match value {
+            Scalar::Number(value) => drop(all.numbers.insert(name.clone(), *value)),
+            Scalar::Text(word) => drop(all.words.insert(name.clone(), word.clone())),
+            Scalar::Boolean(value) => drop(all.words.insert(name.clone(), value.to_string())),
+        }
+    }
+    all
+}
+
+/// Judges the record's claims over the histories in `folder`. Returns what is wrong with each history beside it.
+pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<String>) {
+    let mut histories: Vec<History> = Vec::new();
+    let mut damage = Vec::new();
+    for experiment in &mut record.experiments {
+        match read(&folder.join(&experiment.history)) {
+            Ok((history, problem)) => {
+                if let Some(problem) = problem {
+                    let words = format!("{}: {problem}", experiment.history);
+                    damage.push(words.clone());
+                    experiment.problem.get_or_insert(words);
+                }
+                experiment.series = Series::of(&history, BINS);
+                experiment.events = u64::try_from(history.events().len()).unwrap_or(u64::MAX);
+                histories.push(history);
+            }
+            Err(problem) => {
+                let words = format!("{}: {problem}", experiment.history);
+                damage.push(words.clone());
+                experiment.problem.get_or_insert(words);
+            }
+        }
+    }
+    let all: BTreeMap<ClaimId, Claim> = claims::all().into_iter().map(|claim| (claim.claim_id(), claim)).collect();
+    let deployment = record.deployment.scaled(record.scale);
+    for claim in &mut record.claims {
+        claim.verdict = finite(if claim.declared == Declared::NotApplicable {
+            Verdict::NotApplicable(gatecrash_model::verdict::Reason::new(
+                "not-applicable",
+                claim.declared_source.clone(),
+            ))
+        } else if let Some(known) = all.get(&claim.id) {
+            let read: Vec<&History> = histories
+                .iter()
+                .filter(|history| claim.experiments.iter().any(|name| name == history.experiment()))
+                .collect();
+            let scope = Scope {
+                parameters: &parameters(&claim.parameters),
+                deployment: &deployment,
+                scale: record.scale,
+                histories: &read,
+            };
+            let problem = record
+                .experiments
+                .iter()
+                .filter(|experiment| claim.experiments.contains(&experiment.name))
+                .find_map(|experiment| {
+                    experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
+                });
+            doubted((known.check)(&scope), problem)
+        } else {
+            Verdict::inconclusive("unknown-claim", format!("this version of gatecrash has no claim `{}`", claim.id))
+        });
+        claim.standing = Standing::of(claim.declared, claim.verdict.observed());
+    }
+    let standings: Vec<Standing> = record.claims.iter().map(|claim| claim.standing).collect();
+    let count = |wanted: &dyn Fn(&Standing) -> bool| {
+        u32::try_from(standings.iter().filter(|standing| wanted(standing)).count()).unwrap_or(u32::MAX)
+    };
+    record.denominator = Denominator {
+        judged: count(&|standing| standing.is_judged()),
+        applicable: count(&|standing| *standing != Standing::NotApplicable),
+        all: u32::try_from(all.len()).unwrap_or(u32::MAX),
+    };
+    record.result = RunResult::of(&standings, record.minimum_judged, record.scale, record.cut_short.is_some());
+    (record, damage)
+}
+
+/// A story that did not come to its end proves nothing; what it broke is broken.
+fn doubted(verdict: Verdict, problem: Option<String>) -> Verdict {
+    match (verdict, problem) {
+        (Verdict::Holds(_), Some(problem)) => Verdict::inconclusive("cut-short", problem),
+        (verdict, _) => verdict,
+    }
+}
+
+/// JSON has no infinity; a record must read back as it was written.
+fn finite(mut verdict: Verdict) -> Verdict {
+    let numbers = match &mut verdict {
+        Verdict::Holds(evidence) => &mut evidence.numbers,
+        Verdict::Violated(counterexample) => &mut counterexample.numbers,
+        Verdict::Inconclusive(_) | Verdict::NotApplicable(_) => return verdict,
+    };
+    for number in numbers {
+        if !number.value.is_finite() {
+            number.value = f64::MAX;
+        }
+        number.limit = number.limit.filter(|limit| limit.is_finite());
+    }
+    verdict
+}
+
+fn read(path: &Path) -> Result<(History, Option<String>), String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let read = format::read(BufReader::with_capacity(1 << 20, file)).map_err(|error| chain(&error))?;
+    Ok((read.history, read.problem.map(|problem| chain(&problem))))
+}

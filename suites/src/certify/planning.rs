@@ -1,0 +1,189 @@
+//! Which claims apply, which experiments they read, how long that takes: pure, and the same for the same request.
+
+use super::Request;
+use crate::experiment::Experiment;
+use crate::{claims, experiments};
+use gatecrash_engine::lab::capabilities;
+use gatecrash_model::claim::{Capability, Parameters, Reads, Value};
+use gatecrash_model::profile::{Resolved, Scalar};
+use gatecrash_model::verdict::Declared;
+use gatecrash_model::{Claim, ClaimId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// What will be done.
+#[derive(Debug)]
+pub struct Plan {
+    /// Experiments in the order in which they start.
+    pub experiments: Vec<PlannedExperiment>,
+    /// Selected claims, ordered by id.
+    pub claims: Vec<PlannedClaim>,
+    /// Expected wall time.
+    pub expected_wall: Duration,
+}
+
+/// An experiment that will run.
+#[derive(Clone, Debug)]
+pub struct PlannedExperiment {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Expected wall time.
+    pub expected: Duration,
+}
+
+/// A claim and what becomes of it.
+#[derive(Clone, Debug)]
+pub struct PlannedClaim {
+    /// The claim.
+    pub claim: Claim,
+    /// What the profile declares.
+    pub resolved: Resolved,
+    /// Why it is not applicable, if it is not.
+    pub missing: Option<String>,
+    /// Effective parameters, scaled.
+    pub parameters: Parameters,
+    /// Experiments that it reads.
+    pub experiments: Vec<String>,
+}
+
+/// Whether `id` is selected: by itself, without its variant, or by a pattern that ends with `*`.
+fn is_selected(id: &str, only: &[String]) -> bool {
+    only.is_empty()
+        || only.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => id.starts_with(start),
+            None => id == pattern || id.split('/').next() == Some(pattern),
+        })
+}
+
+fn words(capability: Capability) -> String {
+    serde_json::to_value(capability).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Plans a certification on a runtime with these capabilities, `parallel` experiments at a time.
+#[must_use]
+pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan {
+    let present = capabilities(&request.deployment, &request.adapter, runtime);
+    let settings = request.adapter.settings_of(&request.deployment, &BTreeMap::new());
+    let lacks = |needs: &[Capability]| {
+        let capability = needs.iter().find(|need| !present.contains(need))?;
+        let reason = request.adapter.lacks.get(capability).cloned();
+        Some(reason.unwrap_or_else(|| {
+            format!("neither the deployment, its gateway nor the runtime has `{}`", words(*capability))
+        }))
+    };
+    let possible: Vec<Experiment> =
+        experiments::all().into_iter().filter(|experiment| lacks(experiment.needs).is_none()).collect();
+    let mut planned: Vec<PlannedClaim> = Vec::new();
+    for claim in claims::all() {
+        if !is_selected(claim.id, &request.only) {
+            continue;
+        }
+        let resolved = request.profile.declared(&ClaimId::new(claim.id), &request.deployment, &settings);
+        let (parameters, unsaid) = parameters(&claim, &resolved, request.scale);
+        let reads: Vec<String> = match claim.reads {
+            Reads::Every => Vec::new(),
+            Reads::Experiments(names) => names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let missing = if resolved.declared == Declared::NotApplicable {
+            Some(resolved.source.clone())
+        } else {
+            unsaid.or_else(|| lacks(claim.needs)).or_else(|| {
+                let none = !reads.is_empty()
+                    && !possible.iter().any(|experiment| reads.iter().any(|name| name == experiment.name));
+                none.then(|| format!("experiment `{}` cannot run on this deployment", reads.join("`, `")))
+            })
+        };
+        planned.push(PlannedClaim { claim, resolved, missing, parameters, experiments: reads });
+    }
+    let wanted: BTreeSet<&str> = planned
+        .iter()
+        .filter(|claim| claim.missing.is_none())
+        .flat_map(|claim| claim.experiments.iter().map(String::as_str))
+        .collect();
+    let every = planned.iter().any(|claim| claim.missing.is_none() && claim.claim.reads == Reads::Every);
+    let chosen: Vec<PlannedExperiment> = possible
+        .into_iter()
+        // A claim that reads every history and is asked for alone needs all of them.
+        .filter(|experiment| wanted.contains(experiment.name) || (wanted.is_empty() && every))
+        .map(|experiment| PlannedExperiment {
+            experiment,
+            expected: (experiment.expected)(&request.deployment, request.scale),
+        })
+        .collect();
+    let names: Vec<String> = chosen.iter().map(|planned| planned.experiment.name.to_owned()).collect();
+    for claim in &mut planned {
+        if claim.claim.reads == Reads::Every {
+            claim.experiments.clone_from(&names);
+        }
+    }
+    let expected_wall = wall(chosen.iter().map(|planned| planned.expected), parallel);
+    Plan { experiments: chosen, claims: planned, expected_wall }
+}
+
+/// Wall time when each starts as soon as one of `parallel` places is free.
+fn wall(expected: impl Iterator<Item = Duration>, parallel: usize) -> Duration {
+    let mut places = vec![Duration::ZERO; parallel.max(1)];
+    for duration in expected {
+        if let Some(place) = places.iter_mut().min() {
+            *place += duration;
+        }
+    }
+    places.into_iter().max().unwrap_or_default()
+}
+
+/// The claim's parameters: the profile's over the defaults, windows scaled; and why they are not whole, if they are not.
+fn parameters(claim: &Claim, resolved: &Resolved, scale: f64) -> (Parameters, Option<String>) {
+    let mut all = Parameters::default();
+    let mut unsaid = None;
+    for parameter in claim.parameters {
+        let said = resolved.parameters.get(parameter.name);
+        let window = matches!(parameter.default, Some(Value::Seconds(_)));
+        match (said, parameter.default) {
+            (Some(Scalar::Number(value)), _) => {
+                all.numbers.insert(parameter.name.to_owned(), if window { value * scale } else { *value });
+            }
+            (Some(Scalar::Text(word)), _) => {
+                all.words.insert(parameter.name.to_owned(), word.clone());
+            }
+            (Some(Scalar::Boolean(value)), _) => {
+                all.words.insert(parameter.name.to_owned(), value.to_string());
+            }
+            (None, Some(Value::Seconds(value))) => {
+                all.numbers.insert(parameter.name.to_owned(), value * scale);
+            }
+            (None, Some(Value::Millis(value) | Value::Number(value))) => {
+                all.numbers.insert(parameter.name.to_owned(), value);
+            }
+            (None, Some(Value::Word(word))) => {
+                all.words.insert(parameter.name.to_owned(), word.to_owned());
+            }
+            (None, None) => {
+                unsaid = Some(format!("nobody documents `{}`: the profile must say it", parameter.name));
+            }
+        }
+    }
+    (all, unsaid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_select() {
+        let only = |pattern: &str| vec![pattern.to_owned()];
+        assert!(is_selected("QUO-01", &[]));
+        assert!(is_selected("QUO-01", &only("QUO-*")));
+        assert!(is_selected("CFG-02/b", &only("CFG-02")));
+        assert!(is_selected("CFG-02/b", &only("CFG-02/b")));
+        assert!(!is_selected("CFG-02/b", &only("CFG-02/a")));
+        assert!(!is_selected("TOK-01", &only("QUO-*")));
+    }
+
+    #[test]
+    fn places_are_filled_as_they_fall_free() {
+        let seconds = |all: &[u64]| all.iter().map(|s| Duration::from_secs(*s)).collect::<Vec<_>>();
+        assert_eq!(wall(seconds(&[4, 3, 2, 1]).into_iter(), 2), Duration::from_secs(5));
+        assert_eq!(wall(seconds(&[]).into_iter(), 2), Duration::ZERO);
+    }
+}

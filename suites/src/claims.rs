@@ -1,0 +1,26 @@
+//! All claims, one file per family, ordered by id.
+
+mod common;
+pub(crate) mod configuration;
+pub(crate) mod contracts;
+pub(crate) mod latency;
+mod lives;
+pub(crate) mod quota;
+#[cfg(test)]
+mod sample;
+mod security;
+pub(crate) mod tokens;
+
+use gatecrash_model::Claim;
+
+/// The families.
+const FAMILIES: &[&[Claim]] =
+    &[configuration::CLAIMS, contracts::CLAIMS, latency::CLAIMS, quota::CLAIMS, security::CLAIMS, tokens::CLAIMS];
+
+/// Every claim there is, ordered by id.
+#[must_use]
+pub fn all() -> Vec<Claim> {
+    let mut all: Vec<Claim> = FAMILIES.concat();
+    all.sort_by_key(|claim| claim.id);
+    all
+}

@@ -1,0 +1,503 @@
+//! What do all claim families ask of a history? Whether it may be believed (whole, no gap, faults proven,
+//! steady before), which phases and faults it has, and how long operations took from their intended start.
+//!
+//! Everything here reads a history once, allocates nothing for an event, and never panics.
+
+use gatecrash_model::history::event::mark;
+use gatecrash_model::history::{EventKind, FaultStage, OperationView};
+use gatecrash_model::operation::{Answer, Effect, Operation};
+use gatecrash_model::stats::quantile;
+use gatecrash_model::verdict::{Reason, Verdict};
+use gatecrash_model::{History, Name};
+use std::time::Duration;
+
+/// Two loopback runs of the same thing differ: a ratio of latencies is never held tighter than this above its base.
+pub(crate) const LATENCY_FLOOR_MS: f64 = 5.0;
+
+/// A stretch of a history in one phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Phase {
+    /// `steady`, `inject`, `hold`, ...
+    pub(crate) phase: Name,
+    /// Which variant of the story; the empty name if there is one only.
+    pub(crate) variant: Name,
+    /// Start, ns.
+    pub(crate) from: u64,
+    /// End, ns: start of the next phase, or the last event.
+    pub(crate) to: u64,
+    /// Position of its event.
+    pub(crate) event: usize,
+}
+
+/// The phases in order.
+pub(crate) fn phases(history: &History) -> Vec<Phase> {
+    let mut phases: Vec<Phase> = Vec::new();
+    for (event, found) in history.others() {
+        if let EventKind::Phase { phase, variant } = found.kind {
+            if let Some(last) = phases.last_mut() {
+                last.to = found.at;
+            }
+            phases.push(Phase { phase, variant, from: found.at, to: end_of(history), event });
+        }
+    }
+    phases
+}
+
+/// The first stretch of `phase` in `variant` (the empty text: of any variant), with its length as it was.
+pub(crate) fn phase(history: &History, phases: &[Phase], phase: &str, variant: &str) -> Option<Phase> {
+    phases
+        .iter()
+        .find(|found| {
+            history.text(found.phase) == phase && (variant.is_empty() || history.text(found.variant) == variant)
+        })
+        .copied()
+}
+
+/// Time of the last event, ns; 0 for the empty history.
+pub(crate) fn end_of(history: &History) -> u64 {
+    history.events().last().map_or(0, |event| event.at)
+}
+
+/// One fault with the times of its stages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FaultWindow {
+    /// Its number.
+    pub(crate) fault: u32,
+    /// `refuse`, `kill`, ...
+    pub(crate) kind: Name,
+    /// What it was aimed at.
+    pub(crate) target: Name,
+    /// When it was in place, ns; when it was planned if it never was.
+    pub(crate) from: u64,
+    /// When it was taken away, ns; `None` if it never was.
+    pub(crate) healed: Option<u64>,
+    /// Position of its first event.
+    pub(crate) event: usize,
+    injected: bool,
+    witnessed: bool,
+    not_witnessed: bool,
+    gone: bool,
+    not_gone: bool,
+}
+
+impl FaultWindow {
+    /// Whether a second path saw it bite whenever it was asked, and saw it gone if it was healed.
+    pub(crate) fn proven(&self) -> bool {
+        self.witnessed && !self.not_witnessed && !self.not_gone && (self.healed.is_none() || self.gone)
+    }
+
+    /// What is missing, in words; `None` if it is proven.
+    pub(crate) fn unproven(&self, history: &History) -> Option<String> {
+        if self.proven() {
+            return None;
+        }
+        let (kind, target) = (history.text(self.kind), history.text(self.target));
+        let what = if self.not_witnessed {
+            "a second path showed that it did not bite"
+        } else if !self.injected {
+            "it was planned and never injected"
+        } else if !self.witnessed {
+            "no second path showed that it bit"
+        } else if self.not_gone {
+            "a second path still saw it after the heal"
+        } else {
+            "no second path showed that it was gone after the heal"
+        };
+        Some(format!("fault {} (`{kind}` on `{target}`): {what}", self.fault))
+    }
+}
+
+/// The faults in the order of their first events.
+pub(crate) fn faults(history: &History) -> Vec<FaultWindow> {
+    let mut faults: Vec<FaultWindow> = Vec::new();
+    for (event, found) in history.others() {
+        let EventKind::Fault { fault, stage, kind, target, .. } = found.kind else { continue };
+        // A few dozen faults at most, the one asked for nearly always the last.
+        let position = faults.iter().rposition(|known| known.fault == fault).unwrap_or_else(|| {
+            faults.push(FaultWindow {
+                fault,
+                kind,
+                target,
+                from: found.at,
+                healed: None,
+                event,
+                injected: false,
+                witnessed: false,
+                not_witnessed: false,
+                gone: false,
+                not_gone: false,
+            });
+            faults.len().saturating_sub(1)
+        });
+        let Some(known) = faults.get_mut(position) else { continue };
+        match stage {
+            FaultStage::Planned => {}
+            FaultStage::Injected => {
+                known.injected = true;
+                known.from = found.at;
+            }
+            FaultStage::Witnessed => known.witnessed = true,
+            FaultStage::NotWitnessed => known.not_witnessed = true,
+            FaultStage::Healed => known.healed = Some(found.at),
+            FaultStage::WitnessedGone => known.gone = true,
+            FaultStage::NotGone => known.not_gone = true,
+        }
+    }
+    faults
+}
+
+/// Why a history as a whole cannot show that something holds: it was cut, it has a gap, a fault is not
+/// proven, or there was no steady state. Violations seen in it stand.
+pub(crate) fn doubt(history: &History) -> Option<Reason> {
+    record_doubt(history).or_else(|| fault_doubt(history)).or_else(|| steady_doubt(history))
+}
+
+/// Why the record itself cannot be believed to be whole: cut (`cut`) or with a gap (`gap`). Where absence is
+/// the violation (something was never admitted, never answered), this makes even a violation inconclusive.
+pub(crate) fn record_doubt(history: &History) -> Option<Reason> {
+    let experiment = history.experiment();
+    if !history.is_complete() {
+        return Some(Reason::new("cut", format!("the history of `{experiment}` has no closing mark: it was cut")));
+    }
+    let (position, what) = history.others().find_map(|(position, found)| {
+        let EventKind::Gap { component, what } = found.kind else { return None };
+        Some((position, format!("`{}`: {}", history.text(component), history.text(what))))
+    })?;
+    let event = history.reference(position).event;
+    Some(Reason::new("gap", format!("the record of `{experiment}` has a gap at event {event} ({what})")))
+}
+
+/// `fault-not-proven`, with the first such fault.
+pub(crate) fn fault_doubt(history: &History) -> Option<Reason> {
+    faults(history)
+        .iter()
+        .find_map(|fault| fault.unproven(history))
+        .map(|text| Reason::new("fault-not-proven", format!("`{}`: {text}", history.experiment())))
+}
+
+/// `no-steady-state`, if the experiment said that there was none.
+pub(crate) fn steady_doubt(history: &History) -> Option<Reason> {
+    let (_, why, ..) = history.marks(mark::STEADY).find(|(_, _, value, _)| *value == 0)?;
+    let text = format!("`{}`: no steady state before the fault ({})", history.experiment(), history.text(why));
+    Some(Reason::new("no-steady-state", text))
+}
+
+/// `harness-late`, if the harness was later than a tenth of `window` anywhere in `from..=to` (ns).
+pub(crate) fn late_doubt(history: &History, window: Duration, from: u64, to: u64) -> Option<Reason> {
+    let allowed_us = u64::try_from(window.as_micros() / 10).unwrap_or(u64::MAX);
+    let late_us = history
+        .others()
+        .filter(|(_, found)| (from..=to).contains(&found.at))
+        .filter_map(|(_, found)| if let EventKind::Late { late_us } = found.kind { Some(late_us) } else { None })
+        .max()?;
+    (u64::from(late_us) > allowed_us).then(|| {
+        let text = format!(
+            "`{}`: the harness was {late_us} us late; a tenth of the window is {allowed_us} us",
+            history.experiment()
+        );
+        Reason::new("harness-late", text)
+    })
+}
+
+/// `verdict`, unless it holds and there is a doubt: then inconclusive.
+pub(crate) fn unless(verdict: Verdict, doubt: Option<Reason>) -> Verdict {
+    match (verdict, doubt) {
+        (Verdict::Holds(_), Some(doubt)) => Verdict::Inconclusive(doubt),
+        (verdict, _) => verdict,
+    }
+}
+
+/// One operation with everything that is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen<'h> {
+    /// Where its events are.
+    pub(crate) view: &'h OperationView,
+    /// What was asked.
+    pub(crate) asked: &'h Operation<Name>,
+    /// When it was sent, ns.
+    pub(crate) sent: u64,
+    /// When it ended, how, what the client saw; `None` if it never did.
+    pub(crate) outcome: Option<(u64, Effect, &'h Answer<Name>)>,
+    /// When it arrived at the upstream, ns; `None` if it was not admitted.
+    pub(crate) arrived: Option<u64>,
+}
+
+impl Seen<'_> {
+    /// Latency from the intended start to the end, ms; `None` if it never ended.
+    pub(crate) fn latency_ms(&self, history: &History) -> Option<f64> {
+        let (ended, ..) = self.outcome?;
+        Some(ms(ended.saturating_sub(self.view.intended_at(history.events()))))
+    }
+
+    /// Status that the client saw; 0 if none.
+    pub(crate) fn status(&self) -> u16 {
+        self.outcome.map_or(0, |(_, _, answer)| answer.status)
+    }
+
+    /// When it was over for the client, ns: never, for one without an end.
+    pub(crate) fn ended(&self) -> u64 {
+        self.outcome.map_or(u64::MAX, |(ended, ..)| ended)
+    }
+}
+
+/// The operations of `stream` in the order of their ids; none if the stream never occurred.
+pub(crate) fn stream<'h>(history: &'h History, stream: &str) -> impl Iterator<Item = Seen<'h>> {
+    let wanted = history.name(stream);
+    let events = history.events();
+    history.operations().iter().filter_map(move |view| {
+        let asked = view.operation(events)?;
+        if Some(asked.stream) != wanted {
+            return None;
+        }
+        Some(Seen {
+            view,
+            asked,
+            sent: view.sent_at(events),
+            outcome: view.outcome(events),
+            arrived: view.arrival(events).map(|(at, _)| at),
+        })
+    })
+}
+
+/// Latencies of some operations, from the intended start; those that never ended are in the tail.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Latencies {
+    finished_ms: Vec<f64>,
+    unfinished: usize,
+}
+
+impl Latencies {
+    /// Adds one; `None` for an operation that never ended.
+    pub(crate) fn add(&mut self, latency_ms: Option<f64>) {
+        match latency_ms {
+            Some(latency) => self.finished_ms.push(latency),
+            None => self.unfinished = self.unfinished.saturating_add(1),
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.finished_ms.len().saturating_add(self.unfinished)
+    }
+
+    /// The `q`-quantile in ms: infinite if it falls among the unfinished, `None` without samples.
+    pub(crate) fn quantile(&mut self, q: f64) -> Option<f64> {
+        if self.len() == 0 {
+            return None;
+        }
+        Some(quantile(&mut self.finished_ms, self.unfinished, q).unwrap_or(f64::INFINITY))
+    }
+
+    /// The 95th percentile in ms.
+    pub(crate) fn p95(&mut self) -> Option<f64> {
+        self.quantile(0.95)
+    }
+}
+
+/// How the operations of one stretch did: what steadiness and availability are read from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Service {
+    /// Sent in the stretch.
+    pub(crate) sent: u64,
+    /// Of these, answered 2xx.
+    pub(crate) succeeded: u64,
+    /// Their latencies, whatever the answer.
+    pub(crate) latencies: Latencies,
+}
+
+impl Service {
+    /// Adds one operation.
+    pub(crate) fn add(&mut self, history: &History, seen: &Seen<'_>) {
+        self.sent = self.sent.saturating_add(1);
+        if seen.outcome.is_some_and(|(_, _, answer)| answer.is_success()) {
+            self.succeeded = self.succeeded.saturating_add(1);
+        }
+        self.latencies.add(seen.latency_ms(history));
+    }
+
+    /// Share that succeeded, 0 to 1; `None` without samples.
+    pub(crate) fn success(&self) -> Option<f64> {
+        (self.sent > 0).then(|| count(self.succeeded) / count(self.sent))
+    }
+}
+
+/// The largest p95 that counts as `ratio` x `base_ms`: an absolute floor keeps noise of a loopback out.
+pub(crate) fn latency_limit(base_ms: f64, ratio: f64) -> f64 {
+    (base_ms * ratio).max(base_ms + LATENCY_FLOOR_MS)
+}
+
+/// The steady state of `stream_name` in `from..to`: success of at least `slo` (0 to 1) and a p95 of the second
+/// half within 20 % of the first (or the floor). Returns how the whole stretch did.
+///
+/// # Errors
+/// `no-steady-state` with what was seen.
+pub(crate) fn steady(history: &History, stream_name: &str, from: u64, to: u64, slo: f64) -> Result<Service, Reason> {
+    let refuse = |text: String| Err(Reason::new("no-steady-state", format!("`{}`: {text}", history.experiment())));
+    let half = from.saturating_add(to.saturating_sub(from) / 2);
+    let (mut whole, mut first, mut second) = (Service::default(), Service::default(), Service::default());
+    for seen in stream(history, stream_name) {
+        let at = seen.view.intended_at(history.events());
+        if (from..to).contains(&at) {
+            whole.add(history, &seen);
+            let part = if at < half { &mut first } else { &mut second };
+            part.add(history, &seen);
+        }
+    }
+    let Some(success) = whole.success() else {
+        return refuse(format!("nothing was sent on `{stream_name}` before the fault"));
+    };
+    if success < slo {
+        return refuse(format!("{:.2} % succeeded before the fault; {:.2} % are needed", success * 100.0, slo * 100.0));
+    }
+    if let (Some(before), Some(after)) = (first.latencies.p95(), second.latencies.p95())
+        && after > latency_limit(before, 1.2)
+    {
+        return refuse(format!("p95 went from {before:.1} ms to {after:.1} ms before the fault"));
+    }
+    Ok(whole)
+}
+
+/// Nanoseconds as milliseconds.
+#[expect(clippy::cast_precision_loss, reason = "2^53 ns are 104 days")]
+pub(crate) fn ms(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// Nanoseconds as seconds.
+#[expect(clippy::cast_precision_loss, reason = "2^53 ns are 104 days")]
+pub(crate) fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// A count as a number.
+#[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+pub(crate) fn count(n: u64) -> f64 {
+    n as f64
+}
+
+/// Length of a collection as a count.
+pub(crate) fn len(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+/// A duration in nanoseconds.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatecrash_model::history::Event;
+    use gatecrash_model::history::build::{HistoryBuilder, call};
+
+    #[test]
+    fn a_whole_quiet_history_raises_no_doubt() {
+        let mut history = HistoryBuilder::new("x");
+        history.at_ms(1).phase("steady", "");
+        history.proven_fault("refuse", "eu-1->eu-store", 5, 9);
+        assert_eq!(doubt(&history.build()), None);
+    }
+
+    #[test]
+    fn a_cut_history_a_gap_and_a_fault_without_witness_raise_doubt() {
+        let mut cut = HistoryBuilder::new("x");
+        cut.at_ms(1).phase("steady", "").cut();
+        assert_eq!(doubt(&cut.build()).unwrap().code, "cut");
+
+        let mut gap = HistoryBuilder::new("x");
+        gap.at_ms(1).gap("eu-upstream");
+        let reason = doubt(&gap.build()).unwrap();
+        assert_eq!((reason.code.as_str(), reason.text.contains("eu-upstream")), ("gap", true));
+
+        let mut fault = HistoryBuilder::new("x");
+        fault.at_ms(1).fault(1, FaultStage::Planned, "refuse", "l").fault(1, FaultStage::Injected, "refuse", "l");
+        fault.at_ms(2).fault(1, FaultStage::NotWitnessed, "refuse", "l");
+        let reason = doubt(&fault.build()).unwrap();
+        assert_eq!((reason.code.as_str(), reason.text.contains("did not bite")), ("fault-not-proven", true));
+
+        let mut steady = HistoryBuilder::new("x");
+        steady.at_ms(1).mark(mark::STEADY, "success 80 %", 0);
+        assert_eq!(doubt(&steady.build()).unwrap().code, "no-steady-state");
+    }
+
+    #[test]
+    fn a_healed_fault_must_be_seen_gone_and_a_kill_need_not() {
+        let mut history = HistoryBuilder::new("x");
+        history.at_ms(1).fault(1, FaultStage::Injected, "kill", "eu-1").fault(1, FaultStage::Witnessed, "kill", "eu-1");
+        history.at_ms(2).fault(2, FaultStage::Injected, "hold", "l").fault(2, FaultStage::Witnessed, "hold", "l");
+        history.at_ms(3).fault(2, FaultStage::Healed, "hold", "l");
+        let history = history.build();
+        let proven: Vec<bool> = faults(&history).iter().map(FaultWindow::proven).collect();
+        assert_eq!(proven, [true, false]);
+        assert!(faults(&history)[1].unproven(&history).unwrap().contains("gone after the heal"));
+    }
+
+    #[test]
+    fn lateness_counts_only_inside_the_stretch_and_beyond_a_tenth() {
+        let mut history = HistoryBuilder::new("x");
+        history.at_ms(9).mark("x", "", 1);
+        let quiet = history.build();
+        let mut events = quiet.events().to_vec();
+        events.push(Event { at: 5_000_000, kind: EventKind::Late { late_us: 2_000 } });
+        let late = History::new(quiet.header().clone(), quiet.names().clone(), events, true);
+        let doubt =
+            |history, window, to| late_doubt(history, Duration::from_millis(window), 0, to).map(|doubt| doubt.code);
+        assert_eq!(doubt(&quiet, 10, u64::MAX), None);
+        assert_eq!(doubt(&late, 19, u64::MAX), Some("harness-late".to_owned()));
+        assert_eq!(doubt(&late, 20, u64::MAX), None);
+        assert_eq!(doubt(&late, 19, 4_999_999), None);
+    }
+
+    #[test]
+    fn quantiles_count_the_unfinished() {
+        let mut latencies = Latencies::default();
+        assert_eq!(latencies.p95(), None);
+        for ms in 1..=19 {
+            latencies.add(Some(f64::from(ms)));
+        }
+        assert_eq!(latencies.p95(), Some(19.0));
+        latencies.add(None);
+        latencies.add(None);
+        assert_eq!(latencies.p95(), Some(f64::INFINITY));
+        assert_eq!(latencies.len(), 21);
+    }
+
+    #[test]
+    fn steadiness_needs_traffic_success_and_an_even_latency() {
+        let mut history = HistoryBuilder::new("x");
+        for ms in 0..100 {
+            history.at_ms(ms).ok(call("traffic", "eu-1", "plain", "a"));
+        }
+        let even = history.build();
+        assert_eq!(steady(&even, "traffic", 0, 100_000_000, 0.995).unwrap().sent, 100);
+        assert_eq!(steady(&even, "quota", 0, 100_000_000, 0.995).unwrap_err().code, "no-steady-state");
+
+        let mut history = HistoryBuilder::new("x");
+        for ms in 0..100 {
+            history.takes_ns = if ms < 50 { 1_000_000 } else { 20_000_000 };
+            history.at_ms(ms).ok(call("traffic", "eu-1", "plain", "a"));
+        }
+        assert!(steady(&history.build(), "traffic", 0, 100_000_000, 0.995).unwrap_err().text.contains("p95"));
+
+        let mut history = HistoryBuilder::new("x");
+        for ms in 0..100 {
+            history.at_ms(ms).gateway_error(call("traffic", "eu-1", "plain", "a"), 503);
+        }
+        assert!(steady(&history.build(), "traffic", 0, 100_000_000, 0.995).unwrap_err().text.contains("0.00 %"));
+    }
+
+    #[test]
+    fn phases_end_where_the_next_begins() {
+        let mut history = HistoryBuilder::new("x");
+        history.at_ms(1).phase("steady", "a").at_ms(4).phase("hold", "a").at_ms(9).mark("x", "", 1);
+        let history = history.build();
+        let found = phases(&history);
+        assert_eq!(
+            found.iter().map(|p| (p.from, p.to)).collect::<Vec<_>>(),
+            [(1_000_000, 4_000_000), (4_000_000, 9_000_000)]
+        );
+        assert!(phase(&history, &found, "hold", "a").is_some());
+        assert!(phase(&history, &found, "hold", "b").is_none());
+    }
+}

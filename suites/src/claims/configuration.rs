@@ -1,0 +1,199 @@
+//! Does the last configuration go on serving without the control plane: while it runs, at a start, and faster?
+
+mod outage;
+mod paired;
+mod start;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use outage::Stretch;
+
+use crate::claims::common::Seen;
+use gatecrash_model::History;
+use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Scope, Value};
+use gatecrash_model::operation::Credential;
+use gatecrash_model::verdict::Verdict;
+
+/// Mark: this replica's next start is without the control plane; value: [`RESTARTED`], [`WIPED`] or [`BRAND_NEW`].
+pub(crate) const START_VARIANT: &str = "start-variant";
+/// CFG-02/a: its disk was kept.
+pub(crate) const RESTARTED: i64 = 1;
+/// CFG-02/b: its disk and the site's configuration store were wiped.
+pub(crate) const WIPED: i64 = 2;
+/// CFG-02/c: it never ran before.
+pub(crate) const BRAND_NEW: i64 = 3;
+
+/// Mark: this replica's next start is one of a pair; value: [`LOCAL`] or [`REMOTE`].
+pub(crate) const START_KIND: &str = "start-kind";
+/// It keeps its configuration.
+pub(crate) const LOCAL: i64 = 1;
+/// It must download its configuration.
+pub(crate) const REMOTE: i64 = 2;
+
+/// The claims of this family.
+pub(crate) const CLAIMS: &[Claim] = &[CFG_01, CFG_02_A, CFG_02_B, CFG_02_C, CFG_03];
+
+/// The share of requests that must succeed (claims.md section 5: 99.9 %).
+pub(crate) const SLO: Parameter = Parameter {
+    name: "slo",
+    default: Some(Value::Number(99.9)),
+    min: 50.0,
+    max: 100.0,
+    words: &[],
+    help: "percent of requests that must be answered 2xx (default: ours)",
+};
+
+const WITHIN: Parameter = Parameter {
+    name: "within",
+    default: Some(Value::Seconds(60.0)),
+    min: 0.1,
+    max: 3600.0,
+    words: &[],
+    help: "from the start of the process to the first correct answer with the last published version (default: ours)",
+};
+
+const CFG_01: Claim = Claim {
+    id: "CFG-01",
+    statement: "running replicas keep serving the last configuration, with its policies, through an outage of the control plane",
+    source: "seeds M15, M17; Flex connected mode; Kong and Envoy keep the last configuration; claims.md section 3, rows 7, 12, 19",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "outage",
+            default: Some(Value::Seconds(60.0)),
+            min: 1.0,
+            max: 3600.0,
+            words: &[],
+            help: "how long the control plane must have been away, all variants together (default: ours)",
+        },
+        SLO,
+        Parameter {
+            name: "p95_ratio",
+            default: Some(Value::Number(1.2)),
+            min: 1.0,
+            max: 10.0,
+            words: &[],
+            help: "largest p95 during the outage over the p95 before it; 5 ms more than before always pass (default: ours)",
+        },
+    ],
+    needs: &[Capability::ControlPlane, Capability::NetworkFaults],
+    reads: Reads::Experiments(&["control-plane-outage"]),
+    minimum: outage::MINIMUM,
+    check: outage::cfg_01,
+};
+
+const CFG_02_A: Claim = Claim {
+    id: "CFG-02/a",
+    statement: "a replica restarted with its disk while the control plane is away serves the last published configuration",
+    source: "seeds M15, M17",
+    level: Level::Core,
+    parameters: &[WITHIN],
+    needs: &[
+        Capability::ControlPlane,
+        Capability::ConfigurationVersion,
+        Capability::ReplicaFaults,
+        Capability::NetworkFaults,
+    ],
+    reads: Reads::Experiments(&["start-without-control-plane"]),
+    minimum: 1,
+    check: |scope: &Scope<'_>| -> Verdict { start::cfg_02(scope, RESTARTED) },
+};
+
+const CFG_02_B: Claim = Claim {
+    id: "CFG-02/b",
+    statement: "a replica restarted with its disk and its site's configuration store wiped while the control plane is away serves the last published configuration",
+    source: "seeds M3, M15, M17 (contradiction K1: where the configuration is)",
+    needs: DISK,
+    check: |scope: &Scope<'_>| -> Verdict { start::cfg_02(scope, WIPED) },
+    ..CFG_02_A
+};
+
+const CFG_02_C: Claim = Claim {
+    id: "CFG-02/c",
+    statement: "a brand-new replica started while the control plane is away serves the last published configuration",
+    needs: DISK,
+    check: |scope: &Scope<'_>| -> Verdict { start::cfg_02(scope, BRAND_NEW) },
+    ..CFG_02_A
+};
+
+const DISK: &[Capability] = &[
+    Capability::ControlPlane,
+    Capability::ConfigurationVersion,
+    Capability::ReplicaFaults,
+    Capability::ReplicaDisk,
+    Capability::NetworkFaults,
+];
+
+const CFG_03: Claim = Claim {
+    id: "CFG-03",
+    statement: "a start from the local configuration is faster than one that downloads it from the control plane",
+    source: "seed M16 (K6: a comparison of two ways to start, so a paired run and a rank test)",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "starts",
+            default: Some(Value::Number(15.0)),
+            min: 5.0,
+            max: 1000.0,
+            words: &[],
+            help: "starts of each kind, at least (default: ours)",
+        },
+        Parameter {
+            name: "p",
+            default: Some(Value::Number(0.05)),
+            min: 0.0001,
+            max: 0.5,
+            words: &[],
+            help: "one-sided rank test: chance of such samples if both kinds were alike, below this (default: ours)",
+        },
+        Parameter {
+            name: "ratio",
+            default: Some(Value::Number(0.9)),
+            min: 0.01,
+            max: 1.0,
+            words: &[],
+            help: "median of local starts over median of remote ones, below this (default: ours)",
+        },
+    ],
+    needs: &[
+        Capability::ControlPlane,
+        Capability::ConfigurationChoice,
+        Capability::ReplicaFaults,
+        Capability::ReplicaDisk,
+        Capability::NetworkFaults,
+    ],
+    reads: Reads::Experiments(&["paired-starts"]),
+    minimum: 10,
+    check: paired::cfg_03,
+};
+
+/// What is certainly wrong with the answer to a canary, if anything: what nobody can tell of is not wrong.
+pub(crate) fn wrong(seen: &Seen<'_>) -> Option<&'static str> {
+    let status = seen.status();
+    let success = (200..300).contains(&status);
+    if seen.asked.credential.must_refuse() && (seen.arrived.is_some() || success) {
+        return Some("was admitted although it must be refused");
+    }
+    if status == 404 {
+        return Some("found no route");
+    }
+    let valid = matches!(seen.asked.credential, Credential::Valid | Credential::NotNeeded);
+    (valid && matches!(status, 401 | 403)).then_some("was refused although it is valid")
+}
+
+/// One request in words: `` operation 7 for route `plain` at `eu-1` ``.
+pub(crate) fn words(history: &History, seen: &Seen<'_>) -> String {
+    format!(
+        "operation {} (credential {:?}) for route `{}` at `{}`, status {}",
+        seen.view.op,
+        seen.asked.credential,
+        history.text(seen.asked.route),
+        history.text(seen.asked.target),
+        seen.status()
+    )
+}
+
+/// Position of the event that tells most of an operation: its end, else its invocation.
+pub(crate) fn telling(seen: &Seen<'_>) -> usize {
+    seen.view.completed().unwrap_or(usize::try_from(seen.view.invoked).unwrap_or_default())
+}

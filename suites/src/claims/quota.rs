@@ -1,0 +1,174 @@
+//! QUO: is a quota what it says, over replicas, sites, restarts and the loss of what counts it?
+//!
+//! A request was admitted if it arrived at the upstream, whatever the status said. An experiment spends a quota
+//! in rounds, each with a key of its own (or after a pause of more than a window), so that one round is one
+//! window however the gateway aligns them: [`rounds`] says how that is read without ever blaming the gateway
+//! for what the harness cannot know. The bound is `Q + sum(r_i x s) + C`: `s` the declared sync interval, `C` the
+//! requests in flight while the last fifth of the quota was spent, which alone could still be decided on an old count.
+
+pub(crate) mod marks;
+mod restart;
+mod rounds;
+mod shared;
+mod store_loss;
+#[cfg(test)]
+mod tests;
+
+use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
+
+/// Name of the experiment that spends quotas over replicas and sites.
+pub(crate) const SHARED: &str = "quota-shared";
+/// Name of the experiment that replaces all replicas in the middle of a window.
+pub(crate) const RESTART: &str = "quota-restart";
+/// Name of the experiment that takes the store away.
+pub(crate) const STORE_LOSS: &str = "store-loss";
+/// Name of the experiment in which the store stub misbehaves.
+pub(crate) const STORE_MISBEHAVES: &str = "store-misbehaves";
+
+/// `s` of the bound.
+const SYNC_INTERVAL: Parameter = Parameter {
+    name: "sync_interval",
+    default: Some(Value::Seconds(0.0)),
+    min: 0.0,
+    max: 3600.0,
+    words: &[],
+    help: "seconds between two synchronisations of a counter; 0 is strict (Kong: sync_rate; ours: 0)",
+};
+
+/// The claims of this family, ordered by id.
+pub(crate) const CLAIMS: &[Claim] = &[
+    Claim {
+        id: "QUO-01",
+        statement: "replicas of one cluster share one counter: admitted in a window <= Q + sum(r_i x s) + C",
+        source: "seed M14 (replicas use the shared store for distributed rate limiting), IBM gateway peering; bound: Kong rate-limiting strategies",
+        level: Level::Core,
+        parameters: &[SYNC_INTERVAL],
+        needs: &[Capability::Quota, Capability::TwoReplicas],
+        reads: Reads::Experiments(&[SHARED]),
+        minimum: 3,
+        check: shared::one_counter,
+    },
+    Claim {
+        id: "QUO-02",
+        statement: "no request is counted twice: with demand >= Q, admitted >= Q x (1 - e)",
+        source: "issue row 43 (double count)",
+        level: Level::Extended,
+        parameters: &[
+            Parameter {
+                name: "e",
+                default: Some(Value::Number(0.02)),
+                min: 0.0,
+                max: 0.5,
+                words: &[],
+                help: "share of Q that may be left unspent: 0.02 for strict counting, 0.10 for estimated (ours)",
+            },
+            Parameter {
+                name: "split_rule",
+                default: Some(Value::Word("none")),
+                min: 0.0,
+                max: 0.0,
+                words: &["none", "per-replica"],
+                help: "`per-replica`: each replica has its share Q / k of the quota (Tyk DRL)",
+            },
+        ],
+        needs: &[Capability::Quota, Capability::TwoReplicas],
+        reads: Reads::Experiments(&[SHARED]),
+        minimum: 3,
+        check: shared::no_double_count,
+    },
+    Claim {
+        id: "QUO-03",
+        statement: "sites share one counter: admitted in a window over both sites <= Q + sum(r_i x s) + C",
+        source: "seed I16 (quota not synced between the gateways), I20 (shared while there is a quorum); Flex multi-region",
+        level: Level::Core,
+        parameters: &[SYNC_INTERVAL],
+        needs: &[Capability::Quota, Capability::TwoSites],
+        reads: Reads::Experiments(&[SHARED]),
+        minimum: 1,
+        check: shared::sites_share,
+    },
+    Claim {
+        id: "QUO-04",
+        statement: "units without a common counter are each bounded by Q: each <= Q + bound, total <= units x (Q + bound)",
+        source: "seed I17 (each cluster has its own quota); KrakenD cluster throttling; Flex rate limiting (\"scoped to replicas\")",
+        level: Level::Core,
+        parameters: &[
+            SYNC_INTERVAL,
+            Parameter {
+                name: "unit",
+                default: Some(Value::Word("auto")),
+                min: 0.0,
+                max: 0.0,
+                words: &["auto", "site", "replica"],
+                help: "what counts by itself; `auto`: sites where a store counts, replicas else",
+            },
+        ],
+        needs: &[Capability::Quota],
+        reads: Reads::Experiments(&[SHARED]),
+        minimum: 2,
+        check: shared::units_bounded,
+    },
+    Claim {
+        id: "QUO-05",
+        statement: "counters survive the replacement of all replicas inside a window: admitted <= Q + sum(r_i x s) + C",
+        source: "issue rows 44 and 55 (counters reset at restart)",
+        level: Level::Core,
+        parameters: &[SYNC_INTERVAL],
+        needs: &[Capability::Quota, Capability::TwoReplicas, Capability::ReplicaFaults],
+        reads: Reads::Experiments(&[RESTART]),
+        minimum: 1,
+        check: restart::survives_replacement,
+    },
+    Claim {
+        id: "QUO-07",
+        statement: "loss of the store gives the declared mode within T, adds <= D to the p95, hangs no request, and enforcement is back within T_heal",
+        source: "IBM strict mode; Kong fault_tolerant; APISIX allow_degradation; issue rows 45 to 52 (one store, four outcomes)",
+        level: Level::Core,
+        parameters: &[
+            Parameter {
+                name: "mode",
+                default: None,
+                min: 0.0,
+                max: 0.0,
+                words: &["closed", "open", "local", "error"],
+                help: "refused (not 500), served uncounted, counted by each replica, or 500; vendors do not document it",
+            },
+            Parameter {
+                name: "t",
+                default: Some(Value::Seconds(2.0)),
+                min: 0.0,
+                max: 600.0,
+                words: &[],
+                help: "seconds after which the mode is in force (ours)",
+            },
+            Parameter {
+                name: "d",
+                default: Some(Value::Millis(100.0)),
+                min: 1.0,
+                max: 60_000.0,
+                words: &[],
+                help: "milliseconds that the p95 may grow by while the store is lost (ours)",
+            },
+            Parameter {
+                name: "hang",
+                default: Some(Value::Millis(5_000.0)),
+                min: 100.0,
+                max: 600_000.0,
+                words: &[],
+                help: "milliseconds that no request may take (ours)",
+            },
+            Parameter {
+                name: "t_heal",
+                default: Some(Value::Seconds(10.0)),
+                min: 0.0,
+                max: 3_600.0,
+                words: &[],
+                help: "seconds after the heal by which the quota is enforced again (ours)",
+            },
+        ],
+        needs: &[Capability::Quota, Capability::SharedStore, Capability::TwoReplicas, Capability::NetworkFaults],
+        reads: Reads::Experiments(&[STORE_LOSS, STORE_MISBEHAVES]),
+        minimum: 1,
+        check: store_loss::declared_mode,
+    },
+];

@@ -1,0 +1,184 @@
+//! A deployment, parameters and arbitrary histories for tests of checks.
+
+use gatecrash_model::claim::{Claim, Parameters, Scope, Value};
+use gatecrash_model::deployment::{ControlPlane, Gateway, Policy, Quota, Route, Site, WindowAlignment};
+use gatecrash_model::history::build::HistoryBuilder;
+use gatecrash_model::history::{Event, EventKind, FaultStage, History, ReplicaState};
+use gatecrash_model::operation::{Answer, Credential, Definite, Effect, Indefinite, Operation, Verb};
+use gatecrash_model::verdict::{Observed, Verdict};
+use gatecrash_model::{Deployment, Names};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Sites `eu` and `us` with two replicas each and the same signing material; routes `plain`, `metered`, `partner`, `open`.
+pub(crate) fn deployment() -> Deployment {
+    let site = |name: &str| Site {
+        name: name.to_owned(),
+        zones: vec!["a".to_owned(), "b".to_owned()],
+        replicas: 2,
+        signing: "shared".to_owned(),
+    };
+    let route = |name: &str, policies: &[Policy]| Route {
+        name: name.to_owned(),
+        path: format!("/{name}"),
+        policies: policies.to_vec(),
+    };
+    Deployment {
+        name: "sample".to_owned(),
+        profile: "sample".to_owned(),
+        gateway: Gateway { adapter: "reference".to_owned(), settings: BTreeMap::new(), defects: Vec::new() },
+        sites: vec![site("eu"), site("us")],
+        control_plane: Some(ControlPlane {
+            poll_interval: Duration::from_secs(5),
+            ingress_timeout: Duration::from_secs(30),
+        }),
+        store: None,
+        site_store: false,
+        routes: vec![
+            route("plain", &[Policy::Jwt]),
+            route("metered", &[Policy::Jwt, Policy::Quota]),
+            route("partner", &[Policy::ClientId]),
+            route("open", &[]),
+        ],
+        quota: Quota { limit: 100, window: Duration::from_secs(10), alignment: WindowAlignment::FirstRequest },
+    }
+}
+
+/// What the claim called `id` says of `histories`, with its default parameters, unscaled.
+pub(crate) fn judge(claims: &[Claim], id: &str, histories: &[&History]) -> Verdict {
+    let claim = claims.iter().find(|claim| claim.id == id).unwrap();
+    let mut parameters = Parameters::default();
+    for parameter in claim.parameters {
+        match parameter.default.unwrap() {
+            Value::Seconds(number) | Value::Millis(number) | Value::Number(number) => {
+                parameters.numbers.insert(parameter.name.to_owned(), number);
+            }
+            Value::Word(word) => {
+                parameters.words.insert(parameter.name.to_owned(), word.to_owned());
+            }
+        }
+    }
+    let deployment = deployment();
+    (claim.check)(&Scope { parameters: &parameters, deployment: &deployment, scale: 1.0, histories })
+}
+
+/// Code and text of an inconclusive verdict.
+pub(crate) fn reason(verdict: &Verdict) -> (&str, &str) {
+    let Verdict::Inconclusive(reason) = verdict else { panic!("not inconclusive: {verdict:?}") };
+    (&reason.code, &reason.text)
+}
+
+/// The explanation of a violation.
+pub(crate) fn explanation(verdict: &Verdict) -> &str {
+    let Verdict::Violated(found) = verdict else { panic!("not violated: {verdict:?}") };
+    assert!(!found.events.is_empty(), "a counterexample cites events: {found:?}");
+    &found.explanation
+}
+
+/// The same history, the outcome of operation `op` unknown and without an answer.
+pub(crate) fn forget(history: &History, op: u32) -> History {
+    let events: Vec<Event> = history
+        .events()
+        .iter()
+        .map(|event| {
+            let EventKind::Completed { op: of, .. } = event.kind else { return *event };
+            if of != op {
+                return *event;
+            }
+            let effect = Effect::Unknown(Indefinite::Timeout);
+            Event { at: event.at, kind: EventKind::Completed { op, effect, answer: Answer::default() } }
+        })
+        .collect();
+    History::new(history.header().clone(), history.names().clone(), events, history.is_complete())
+}
+
+/// Forgetting any outcome of `history` makes nothing violated that was not.
+pub(crate) fn doubt_never_accuses(claims: &[Claim], id: &str, history: &History) {
+    if judge(claims, id, &[history]).observed() == Observed::Violated {
+        return;
+    }
+    for view in history.operations() {
+        let verdict = judge(claims, id, &[&forget(history, view.op)]);
+        assert_ne!(verdict.observed(), Observed::Violated, "{id}: without the outcome of {}: {verdict:?}", view.op);
+    }
+}
+
+/// Histories of `experiment` in which anything may have happened, in words that the checks know.
+pub(crate) fn anything(experiment: &'static str) -> impl Strategy<Value = History> {
+    prop::collection::vec((0_u64..400, 0_u8..16, 0_u8..8, 0_u8..16, 0_u8..12), 0..60).prop_map(move |steps| {
+        let mut at = 0;
+        let mut history = HistoryBuilder::new(experiment);
+        for (after, what, whom, which, how) in steps {
+            at += after * 37;
+            history.at_ms(at);
+            step(&mut history, what, whom, which, how);
+        }
+        history.build()
+    })
+}
+
+fn pick<T: Copy>(from: &[T], which: u8) -> T {
+    from[usize::from(which) % from.len()]
+}
+
+fn step(history: &mut HistoryBuilder, what: u8, whom: u8, which: u8, how: u8) {
+    let replica = pick(&["eu-1", "eu-2", "us-1", "us-2"], whom);
+    let token = pick(&["t1", "t2", "t3"], which);
+    match what {
+        0 => {
+            let name = pick(&["steady", "hold", "heal"], whom);
+            let variants = ["revoke", "revoke-in-restart", "restart-one", "restart-all", ""];
+            history.phase(name, pick(&variants, which));
+        }
+        1 => {
+            let states = [ReplicaState::Gone, ReplicaState::Starting, ReplicaState::Ready, ReplicaState::NotReady];
+            history.replica(replica, pick(&states, which));
+        }
+        2 => {
+            let marks =
+                ["rekeyed", "contract-added", "contract-removed", "token-issued", "token-signed", "not-ready-declared"];
+            let subject = pick(&["eu", "us", "late-1", "t1", "t2", "eu-1"], how);
+            history.mark(pick(&marks, which), subject, i64::from(whom));
+        }
+        3 => {
+            let stages = [FaultStage::Injected, FaultStage::Witnessed, FaultStage::Healed, FaultStage::WitnessedGone];
+            history.fault(u32::from(whom % 2), pick(&stages, which), "refuse", "eu-management->control-plane");
+        }
+        4 => {
+            history.contact("control-plane", replica, "contracts", pick(&[200, 304, 503, 0], which), 1);
+        }
+        _ => {
+            let verbs = [Verb::Call, Verb::Call, Verb::Call, Verb::IssueToken, Verb::RevokeToken];
+            let credentials =
+                [Credential::Valid, Credential::UnknownClient, Credential::RemovedClient, Credential::Missing];
+            let operation = Operation {
+                stream: pick(&["token", "contract", "canary", "contract-change", "must-refuse"], what).to_owned(),
+                verb: pick(&verbs, which),
+                target: replica.to_owned(),
+                site: replica[..2].to_owned(),
+                route: pick(&["plain", "partner", "open"], whom / 4 + which).to_owned(),
+                key: pick(&["client-1", "late-1"], how).to_owned(),
+                token: token.to_owned(),
+                credential: pick(&credentials, how / 2),
+            };
+            let answer = |status| Answer { status, ..Answer::default() };
+            let rejected = Effect::Failed(Definite::Rejected);
+            let (outcome, admitted) = match how {
+                0..=4 => (Some((Effect::Ok, answer(200))), operation.verb == Verb::Call),
+                5..=7 => (Some((rejected, answer(401))), false),
+                8 => (Some((Effect::Unknown(Indefinite::GatewayError), answer(503))), false),
+                9 => (Some((Effect::Unknown(Indefinite::Timeout), answer(0))), true),
+                10 => (Some((Effect::Failed(Definite::Refused), answer(0))), false),
+                _ => (None, false),
+            };
+            history.operation(operation, outcome, admitted);
+        }
+    }
+}
+
+/// A history without events of `experiment`, cut: nothing was seen.
+pub(crate) fn nothing(experiment: &str) -> History {
+    let header = HistoryBuilder::new(experiment).build().header().clone();
+    History::new(header, Names::default(), Vec::new(), false)
+}

@@ -1,0 +1,116 @@
+//! Is a token accepted where it must be, refused where it must be, and does a revocation reach and stay?
+//!
+//! Vocabulary with the experiments: uses are calls on the stream `token`; a mark [`ISSUED`] or [`SIGNED`]
+//! says where each token of the matrix comes from; a revocation is the operation itself, answered 2xx.
+
+mod matrix;
+mod revocation;
+
+use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
+
+/// A token of the matrix was issued by a gateway; subject: its digest; value: the operation that issued it.
+pub(crate) const ISSUED: &str = "token-issued";
+/// A token of the matrix was signed by the harness; subject: its digest; value: position of the site whose material signed it.
+pub(crate) const SIGNED: &str = "token-signed";
+/// Phase `hold`, variant: revocation under load in a quiet cluster.
+pub(crate) const REVOKE: &str = "revoke";
+/// Phase `hold`, variant: revocation while one replica restarts.
+pub(crate) const REVOKE_IN_RESTART: &str = "revoke-in-restart";
+/// Phase `hold`, variant: one replica was restarted after the revocation.
+pub(crate) const RESTART_ONE: &str = "restart-one";
+/// Phase `hold`, variant: all replicas of the cluster were restarted after the revocation.
+pub(crate) const RESTART_ALL: &str = "restart-all";
+
+/// The claims of this family.
+pub(crate) const CLAIMS: &[Claim] = &[TOK_01, TOK_02, TOK_03, TOK_04, TOK_06];
+
+/// Least number of judged uses of the matrix.
+const MINIMUM: u64 = 50;
+/// Least number of judged uses of revoked tokens.
+const MINIMUM_REVOKED: u64 = 20;
+const MATRIX: Reads = Reads::Experiments(&["token-matrix"]);
+const REVOCATION: Reads = Reads::Experiments(&["revocation"]);
+
+const TOK_01: Claim = Claim {
+    id: "TOK-01",
+    statement: "a token issued at gateway/site A is accepted at every other one that has the same signing material, also while A is down",
+    source: "seed I14: the OAuth secret must be the same, so both gateways enforce all tokens",
+    level: Level::Core,
+    parameters: &[],
+    needs: &[Capability::Tokens, Capability::ReplicaFaults],
+    reads: MATRIX,
+    minimum: MINIMUM,
+    check: matrix::tok_01,
+};
+
+const TOK_02: Claim = Claim {
+    id: "TOK-02",
+    statement: "with different signing material the token is refused, as 401",
+    source: "seed I14, negative control; RFC 6750 section 3.1",
+    level: Level::Core,
+    parameters: &[],
+    needs: &[Capability::Tokens, Capability::TokenRekey, Capability::ReplicaFaults],
+    reads: MATRIX,
+    minimum: MINIMUM,
+    check: matrix::tok_02,
+};
+
+const TOK_03: Claim = Claim {
+    id: "TOK-03",
+    statement: "after a revoke at any replica, all replicas of that cluster refuse within T",
+    source: "DataPower gateway-peering shares revocations within a cluster; RFC 7009 section 2; claims.md section 3, rows 33, 36, 38",
+    level: Level::Core,
+    parameters: &[Parameter {
+        name: "within",
+        default: Some(Value::Seconds(5.0)),
+        min: 0.1,
+        max: 3600.0,
+        words: &[],
+        help: "from the 200 of the revoke to the last accept at any replica of the cluster (default: ours; no vendor says it)",
+    }],
+    needs: &[Capability::Tokens, Capability::TokenRevocation, Capability::TwoReplicas, Capability::ReplicaFaults],
+    reads: REVOCATION,
+    minimum: MINIMUM_REVOKED,
+    check: revocation::tok_03,
+};
+
+const TOK_04: Claim = Claim {
+    id: "TOK-04",
+    statement: "a revoke at site A is effective at site B within T",
+    source: "seeds I15, I20; RFC 7009 section 2",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "within",
+            default: Some(Value::Seconds(30.0)),
+            min: 0.1,
+            max: 3600.0,
+            words: &[],
+            help: "from the 200 of the revoke to the last accept at another site (default: ours; no vendor says it)",
+        },
+        Parameter {
+            name: "observe",
+            default: Some(Value::Seconds(120.0)),
+            min: 0.1,
+            max: 3600.0,
+            words: &[],
+            help: "how long the other site is watched: `not seen in N s`, never `never`",
+        },
+    ],
+    needs: &[Capability::Tokens, Capability::TokenRevocation, Capability::TwoSites],
+    reads: REVOCATION,
+    minimum: MINIMUM_REVOKED,
+    check: revocation::tok_04,
+};
+
+const TOK_06: Claim = Claim {
+    id: "TOK-06",
+    statement: "revocations survive the restart of a replica and of the whole cluster",
+    source: "DataPower token manager: data must persist across a restart; claims.md section 3, row 37",
+    level: Level::Core,
+    parameters: &[],
+    needs: &[Capability::Tokens, Capability::TokenRevocation, Capability::ReplicaFaults],
+    reads: REVOCATION,
+    minimum: MINIMUM_REVOKED,
+    check: revocation::tok_06,
+};

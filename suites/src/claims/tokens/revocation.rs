@@ -1,0 +1,456 @@
+//! TOK-03, TOK-04 and TOK-06: does a revocation reach the cluster, the other sites, and the other side of a restart?
+//!
+//! The clock of a revocation starts when its 200 was received, never when it was sent (RFC 7009 section
+//! 2.2). A use counts by when it was sent: what was sent later than `within` after the 200 and accepted is
+//! a violation; an accept sent before that is none, however late its answer came.
+
+use super::{MINIMUM_REVOKED, RESTART_ALL, RESTART_ONE, REVOKE};
+use crate::claims::common::{Phase, count, doubt, end_of, late_doubt, ms, nanos, phase, phases, seconds, unless};
+use crate::claims::lives::{Decision, Lives, Offences, decide, ended_at, telling_event};
+use gatecrash_model::claim::Scope;
+use gatecrash_model::history::ReplicaState;
+use gatecrash_model::operation::Verb;
+use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
+use gatecrash_model::{History, Name};
+use std::collections::BTreeMap;
+
+/// A token was revoked: its first revocation was answered 2xx.
+#[derive(Clone, Copy, Debug)]
+struct Revocation {
+    token: Name,
+    replica: Name,
+    site: Name,
+    sent: u64,
+    /// When the 200 was received, ns.
+    at: u64,
+}
+
+/// One use of a revoked token.
+#[derive(Clone, Copy, Debug)]
+struct Use {
+    sent: u64,
+    ended: u64,
+    decision: Decision,
+    event: usize,
+}
+
+/// All uses of one revoked token at one replica, in the order in which they were sent.
+#[derive(Clone, Debug, Default)]
+struct Uses {
+    site: Name,
+    all: Vec<Use>,
+}
+
+/// What a history says of revoked tokens.
+struct Record<'h> {
+    history: &'h History,
+    revocations: Vec<Revocation>,
+    /// By position in `revocations` and replica.
+    uses: BTreeMap<(usize, Name), Uses>,
+    phases: Vec<Phase>,
+    end: u64,
+}
+
+impl<'h> Record<'h> {
+    fn read(history: &'h History) -> Self {
+        let events = history.events();
+        let mut revocations: Vec<Revocation> = Vec::new();
+        let mut of_token: Vec<Option<usize>> = vec![None; history.names().len()];
+        let mut asked: Vec<bool> = vec![false; history.names().len()];
+        for view in history.operations() {
+            let Some(operation) = view.operation(events) else { continue };
+            if operation.verb != Verb::RevokeToken || operation.token.is_none() {
+                continue;
+            }
+            let Some(asked) = asked.get_mut(operation.token.index()) else { continue };
+            // Only the first attempt counts: after one of unknown effect, the time of the revocation is unknown too.
+            if std::mem::replace(asked, true) {
+                continue;
+            }
+            let Some((at, _, answer)) = view.outcome(events) else { continue };
+            let Some(slot) = of_token.get_mut(operation.token.index()) else { continue };
+            if answer.is_success() {
+                *slot = Some(revocations.len());
+                let (token, replica, site) = (operation.token, operation.target, operation.site);
+                revocations.push(Revocation { token, replica, site, sent: view.sent_at(events), at });
+            }
+        }
+        let mut uses: BTreeMap<(usize, Name), Uses> = BTreeMap::new();
+        for view in history.operations() {
+            let Some(operation) = view.operation(events) else { continue };
+            if operation.verb != Verb::Call {
+                continue;
+            }
+            let Some(revocation) = of_token.get(operation.token.index()).copied().flatten() else { continue };
+            let of = uses.entry((revocation, operation.target)).or_default();
+            of.site = operation.site;
+            of.all.push(Use {
+                sent: view.sent_at(events),
+                ended: ended_at(view, events),
+                decision: decide(view, events),
+                event: telling_event(view, events),
+            });
+        }
+        for of in uses.values_mut() {
+            of.all.sort_by_key(|found| found.sent);
+        }
+        Self { history, revocations, uses, phases: phases(history), end: end_of(history) }
+    }
+
+    /// Start of the first `hold` phase that begins after `at`; the end of the history if there is none.
+    fn next_hold(&self, at: u64) -> u64 {
+        let next = self.phases.iter().find(|phase| phase.from > at && self.history.text(phase.phase) == "hold");
+        next.map_or(self.end, |phase| phase.from)
+    }
+
+    fn hold(&self, variant: &str) -> Option<Phase> {
+        phase(self.history, &self.phases, "hold", variant)
+    }
+
+    /// How a use of this revocation's token reads in an explanation.
+    fn told(&self, revocation: &Revocation) -> String {
+        let (token, replica) = (self.history.text(revocation.token), self.history.text(revocation.replica));
+        format!("token {token}, revoked at `{replica}` at {:.3} s,", seconds(revocation.at))
+    }
+}
+
+impl Uses {
+    /// Whether the replica accepted the token before it was revoked.
+    fn accepted_before(&self, revocation: &Revocation) -> bool {
+        self.all.iter().any(|found| found.sent < revocation.sent && found.decision == Decision::Accepted)
+    }
+
+    fn within(&self, from: u64, to: u64, decision: Decision) -> impl Iterator<Item = &Use> {
+        self.all.iter().filter(move |found| (from..to).contains(&found.sent) && found.decision == decision)
+    }
+
+    fn decided(&self, from: u64, to: u64) -> u64 {
+        let all = self.within(from, to, Decision::Accepted).chain(self.within(from, to, Decision::Refused));
+        all.fold(0, |sum, _| sum.saturating_add(1))
+    }
+}
+
+/// What one revocation did at one replica in `revocation.at..to`.
+struct Lag<'u> {
+    /// Last accept that was sent after the 200.
+    last_accept: Option<&'u Use>,
+    /// First accept that was sent after the replica had already refused.
+    flap: Option<&'u Use>,
+    refused: u64,
+    decided: u64,
+    last_decided: u64,
+}
+
+impl<'u> Lag<'u> {
+    fn of(uses: &'u Uses, revocation: &Revocation, to: u64) -> Self {
+        let from = revocation.at;
+        let first_refused = uses.within(from, to, Decision::Refused).map(|found| found.ended).min();
+        let accepts = || uses.within(from, to, Decision::Accepted);
+        Self {
+            last_accept: accepts().last(),
+            flap: first_refused.and_then(|refused| accepts().find(|found| found.sent > refused)),
+            refused: uses.within(from, to, Decision::Refused).fold(0, |sum, _| sum.saturating_add(1)),
+            decided: uses.decided(from, to),
+            last_decided: accepts()
+                .chain(uses.within(from, to, Decision::Refused))
+                .map(|found| found.sent)
+                .max()
+                .unwrap_or_default(),
+        }
+    }
+
+    fn lag(&self, revocation: &Revocation) -> u64 {
+        self.last_accept.map_or(0, |found| found.sent.saturating_sub(revocation.at))
+    }
+}
+
+fn no_revocation() -> Verdict {
+    Verdict::inconclusive("too-few-samples", "no token was revoked: no revocation was answered 2xx")
+}
+
+/// All replicas of the cluster refuse within T, and none accepts after it refused.
+pub(super) fn tok_03(scope: &Scope<'_>) -> Verdict {
+    let history = match scope.history("revocation") {
+        Ok(history) => history,
+        Err(verdict) => return verdict,
+    };
+    let record = Record::read(history);
+    if record.revocations.is_empty() {
+        return no_revocation();
+    }
+    let allowed = nanos(scope.parameters.duration("within"));
+    let (mut samples, mut worst, mut offences, mut told) = (0_u64, 0_u64, Offences::default(), String::new());
+    let mut late_pairs = 0_u64;
+    let mut reason = None;
+    for ((position, replica), uses) in &record.uses {
+        let Some(revocation) = record.revocations.get(*position) else { continue };
+        // Each revocation is judged in its own round; what restarts do to it later is TOK-06's.
+        let to = record.next_hold(revocation.at);
+        if uses.site != revocation.site {
+            continue;
+        }
+        let lag = Lag::of(uses, revocation, to);
+        samples = samples.saturating_add(lag.decided);
+        worst = worst.max(lag.lag(revocation));
+        let name = history.text(*replica);
+        let late = lag.last_accept.filter(|found| found.sent > revocation.at.saturating_add(allowed));
+        if let Some(found) = late.or(lag.flap) {
+            late_pairs = late_pairs.saturating_add(1);
+            if offences.count == 0 {
+                let how = if late.is_some() { "was" } else { "was refused and then again" };
+                let after = seconds(found.sent.saturating_sub(revocation.at));
+                told = format!("{} {how} accepted at `{name}` {after:.3} s later", record.told(revocation));
+            }
+            offences.add(history, found.event);
+        } else if reason.is_none() {
+            reason = unseen(&record, revocation, uses, &lag, name, allowed);
+        }
+    }
+    let numbers = vec![
+        Number::new("last accept after the revoke", ms(worst), "ms").limit(ms(allowed)),
+        Number::new("revocations", count(u64::try_from(record.revocations.len()).unwrap_or(u64::MAX)), ""),
+        Number::new("replicas that accepted too late or again", count(late_pairs), "").limit(0.0),
+    ];
+    if offences.count > 0 {
+        let explanation = format!("{told} (allowed {:.3} s)", seconds(allowed));
+        return Verdict::Violated(Counterexample { explanation, events: offences.events, samples, numbers });
+    }
+    let held = Verdict::holds(MINIMUM_REVOKED, Evidence { samples, numbers, notes: Vec::new() });
+    let window = scope.parameters.duration("within");
+    let late = || record.hold(REVOKE).and_then(|hold| late_doubt(history, window, hold.from, hold.to));
+    unless(
+        held,
+        doubt(history)
+            .or(reason)
+            .or_else(|| missing_replica(scope, &record))
+            .or_else(|| no_restart_during(&record))
+            .or_else(late),
+    )
+}
+
+/// Why one pair that broke nothing shows nothing: no accept before, or no refusal after the time allowed.
+fn unseen(
+    record: &Record<'_>,
+    revocation: &Revocation,
+    uses: &Uses,
+    lag: &Lag<'_>,
+    replica: &str,
+    allowed: u64,
+) -> Option<Reason> {
+    if !uses.accepted_before(revocation) {
+        let text = format!("{} was never accepted at `{replica}` before", record.told(revocation));
+        return Some(Reason::new("no-steady-state", text));
+    }
+    if lag.refused == 0 || lag.last_decided <= revocation.at.saturating_add(allowed) {
+        let text = format!(
+            "{} was used at `{replica}` {} times after the revoke, and never after the {:.3} s allowed",
+            record.told(revocation),
+            lag.decided,
+            seconds(allowed),
+        );
+        return Some(Reason::new("too-few-samples", text));
+    }
+    None
+}
+
+/// A replica of the cluster at which a revoked token was never used.
+fn missing_replica(scope: &Scope<'_>, record: &Record<'_>) -> Option<Reason> {
+    record.revocations.iter().enumerate().find_map(|(position, revocation)| {
+        let site = scope.deployment.site(record.history.text(revocation.site))?;
+        let unused = |replica: &String| {
+            record.history.name(replica).is_none_or(|name| !record.uses.contains_key(&(position, name)))
+        };
+        site.replica_names().into_iter().find(unused).map(|replica| {
+            Reason::new("too-few-samples", format!("{} was never used at `{replica}`", record.told(revocation)))
+        })
+    })
+}
+
+/// No revocation was answered while a replica of its cluster was between its end and being ready again.
+fn no_restart_during(record: &Record<'_>) -> Option<Reason> {
+    let lives = Lives::new(record.history);
+    let restarting = |revocation: &Revocation| {
+        record.uses.iter().filter(|(_, uses)| uses.site == revocation.site).any(|((_, replica), _)| {
+            let last = lives.of(*replica).iter().rev().find(|turn| turn.at <= revocation.at);
+            let before_restart =
+                last.is_some_and(|turn| matches!(turn.state, ReplicaState::Gone | ReplicaState::Starting));
+            let gone = lives.gone_in(*replica, 0, revocation.at);
+            before_restart && gone.is_some_and(|gone| lives.starts(*replica, gone, u64::MAX).next().is_some())
+        })
+    };
+    (!record.revocations.iter().any(restarting))
+        .then(|| Reason::new("fault-not-proven", "no token was revoked while a replica of the cluster was restarting"))
+}
+
+/// A revocation reaches the other sites within T, and stays for the whole observation.
+pub(super) fn tok_04(scope: &Scope<'_>) -> Verdict {
+    let history = match scope.history("revocation") {
+        Ok(history) => history,
+        Err(verdict) => return verdict,
+    };
+    let record = Record::read(history);
+    if record.revocations.is_empty() {
+        return no_revocation();
+    }
+    let allowed = nanos(scope.parameters.duration("within"));
+    let observe = nanos(scope.parameters.duration("observe"));
+    let (mut samples, mut worst, mut longest) = (0_u64, 0_u64, 0_u64);
+    let (mut offences, mut told) = (Offences::default(), String::new());
+    let mut seen_at: Vec<Name> = Vec::new();
+    let mut control = false;
+    for ((position, replica), uses) in &record.uses {
+        let Some(revocation) = record.revocations.get(*position) else { continue };
+        if uses.site == revocation.site || !uses.accepted_before(revocation) {
+            continue;
+        }
+        control = true;
+        let lag = Lag::of(uses, revocation, u64::MAX);
+        samples = samples.saturating_add(lag.decided);
+        let observed = lag.last_decided.saturating_sub(revocation.at);
+        longest = longest.max(observed);
+        let late = lag.last_accept.filter(|found| found.sent > revocation.at.saturating_add(allowed));
+        if let Some(found) = late {
+            let accepted_for = lag.lag(revocation);
+            if accepted_for > worst || offences.count == 0 {
+                told = format!(
+                    "{} was still accepted at `{}` {:.1} s later: {}",
+                    record.told(revocation),
+                    history.text(*replica),
+                    seconds(accepted_for),
+                    if lag.refused == 0 {
+                        format!("not seen refused in {:.1} s of observation", seconds(observed))
+                    } else {
+                        format!("refused {} times in {:.1} s of observation", lag.refused, seconds(observed))
+                    },
+                );
+            }
+            offences.add(history, found.event);
+        } else if observed.saturating_mul(10) >= observe.saturating_mul(9) && lag.refused > 0 {
+            seen_at.push(*replica);
+        }
+        worst = worst.max(lag.lag(revocation));
+    }
+    let numbers = vec![
+        Number::new("last accept at another site after the revoke", seconds(worst), "s").limit(seconds(allowed)),
+        Number::new("observed for", seconds(longest), "s"),
+    ];
+    if offences.count > 0 {
+        return Verdict::Violated(Counterexample { explanation: told, events: offences.events, samples, numbers });
+    }
+    let short = || {
+        let of = record.revocations.first().map_or(Name::NONE, |revocation| revocation.site);
+        let others = scope.deployment.sites.iter().filter(|site| site.name != history.text(of));
+        let missing = others
+            .flat_map(|site| site.replica_names())
+            .find(|replica| history.name(replica).is_none_or(|name| !seen_at.contains(&name)))?;
+        let text = format!(
+            "`{missing}` was not seen to refuse a revoked token over the {:.1} s of observation (longest: {:.1} s)",
+            seconds(observe),
+            seconds(longest)
+        );
+        Some(Reason::new("too-few-samples", text))
+    };
+    let uncontrolled = (!control)
+        .then(|| Reason::new("no-steady-state", "no token was accepted at another site before it was revoked"));
+    let held = Verdict::holds(MINIMUM_REVOKED, Evidence { samples, numbers, notes: Vec::new() });
+    unless(held, doubt(history).or(uncontrolled).or_else(short))
+}
+
+/// What replicas refused before a restart, they refuse after it.
+pub(super) fn tok_06(scope: &Scope<'_>) -> Verdict {
+    let history = match scope.history("revocation") {
+        Ok(history) => history,
+        Err(verdict) => return verdict,
+    };
+    let record = Record::read(history);
+    if record.revocations.is_empty() {
+        return no_revocation();
+    }
+    let (Some(one), Some(all)) = (record.hold(RESTART_ONE), record.hold(RESTART_ALL)) else {
+        return Verdict::inconclusive("fault-not-proven", "the restarts after the revocation did not take place");
+    };
+    let lives = Lives::new(history);
+    let (mut samples, mut offences, mut told) = (0_u64, Offences::default(), String::new());
+    let mut unknown_before = None;
+    let (mut after_one, mut after_all) = (Vec::new(), Vec::new());
+    for ((position, replica), uses) in &record.uses {
+        let Some(revocation) = record.revocations.get(*position) else { continue };
+        if uses.site != revocation.site || revocation.at > one.from {
+            continue;
+        }
+        if uses.within(revocation.at, one.from, Decision::Refused).next().is_none() {
+            // What a replica never learned it cannot forget: that is TOK-03's.
+            unknown_before = unknown_before.or(Some(*replica));
+            continue;
+        }
+        samples = samples.saturating_add(uses.decided(one.from, u64::MAX));
+        for found in uses.within(one.from, u64::MAX, Decision::Accepted) {
+            if offences.count == 0 {
+                let what = if found.sent >= all.from { "all replicas were" } else { "a replica was" };
+                let after = seconds(found.sent.saturating_sub(revocation.at));
+                let name = history.text(*replica);
+                told = format!(
+                    "{} was accepted at `{name}` {after:.3} s later, after {what} restarted",
+                    record.told(revocation)
+                );
+            }
+            offences.add(history, found.event);
+        }
+        let refused_since = |phase: Phase| {
+            lives
+                .starts(*replica, phase.from, phase.to)
+                .last()
+                .is_some_and(|start| uses.within(start, phase.to.saturating_add(1), Decision::Refused).next().is_some())
+        };
+        after_one.extend(refused_since(one).then_some(*replica));
+        after_all.extend(refused_since(all).then_some(*replica));
+    }
+    let numbers = vec![Number::new("accepted after a restart", count(offences.count), "requests").limit(0.0)];
+    if offences.count > 0 {
+        let explanation = format!("{} accepts after a restart; first: {told}", offences.count);
+        return Verdict::Violated(Counterexample { explanation, events: offences.events, samples, numbers });
+    }
+    let held = Verdict::holds(MINIMUM_REVOKED, Evidence { samples, numbers, notes: Vec::new() });
+    let unknown = unknown_before.map(|replica| {
+        let text =
+            format!("`{}` was not seen to refuse a revoked token before it was restarted", history.text(replica));
+        Reason::new("no-steady-state", text)
+    });
+    let site = record.revocations.first().map_or(Name::NONE, |revocation| revocation.site);
+    let replicas = scope.deployment.site(history.text(site)).map(|site| site.replica_names()).unwrap_or_default();
+    let restarts = || {
+        if after_one.is_empty() {
+            let text = "no replica was seen to refuse a revoked token after it was restarted alone";
+            return Some(Reason::new("fault-not-proven", text));
+        }
+        not_all_gone(history, &lives, &replicas, all).or_else(|| {
+            let missing =
+                replicas.iter().find(|name| history.name(name).is_none_or(|name| !after_all.contains(&name)))?;
+            let text = format!("`{missing}` was not seen to refuse a revoked token after all replicas were restarted");
+            Some(Reason::new("too-few-samples", text))
+        })
+    };
+    unless(held, doubt(history).or(unknown).or_else(restarts))
+}
+
+/// Why the whole cluster was not down at once in `phase`.
+fn not_all_gone(history: &History, lives: &Lives, replicas: &[String], phase: Phase) -> Option<Reason> {
+    let (mut last_gone, mut first_start) = (0_u64, u64::MAX);
+    for replica in replicas {
+        let name = history.name(replica);
+        let gone = name.and_then(|name| lives.gone_in(name, phase.from, phase.to));
+        let Some((name, gone)) = name.zip(gone) else {
+            return Some(Reason::new(
+                "fault-not-proven",
+                format!("`{replica}` was not gone while all should have been"),
+            ));
+        };
+        last_gone = last_gone.max(gone);
+        first_start = first_start.min(lives.starts(name, gone, u64::MAX).next().unwrap_or(u64::MAX));
+    }
+    (last_gone > first_start)
+        .then(|| Reason::new("fault-not-proven", "a replica was started again before all of the cluster were gone"))
+}
+
+#[cfg(test)]
+mod tests;

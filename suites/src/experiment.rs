@@ -1,0 +1,30 @@
+//! An experiment: a story told to a lab, and what it takes to tell it.
+
+use futures::future::BoxFuture;
+use gatecrash_engine::lab::{Lab, LabError, LabOptions};
+use gatecrash_model::Deployment;
+use gatecrash_model::claim::Capability;
+use std::time::Duration;
+
+/// One story. Its history is read by every claim that names it.
+#[derive(Clone, Copy)]
+pub struct Experiment {
+    /// Name: letters and dashes.
+    pub name: &'static str,
+    /// The story in one sentence.
+    pub story: &'static str,
+    /// What must be there for it to be told.
+    pub needs: &'static [Capability],
+    /// Expected wall time for a deployment (unscaled) at a scale.
+    pub expected: fn(&Deployment, f64) -> Duration,
+    /// What it wants of its lab.
+    pub options: fn(&Deployment) -> LabOptions,
+    /// The story.
+    pub run: fn(Lab) -> BoxFuture<'static, Result<(), LabError>>,
+}
+
+impl std::fmt::Debug for Experiment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Experiment").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,40 @@
+//! All experiments, one story per file.
+
+mod canaries;
+mod contract_changes;
+mod control_plane_outage;
+mod data_path;
+mod management_latency;
+mod paired_starts;
+mod quota_restart;
+mod quota_shared;
+mod revocation;
+mod rounds;
+mod slow_contracts;
+mod start_without_control_plane;
+mod store_loss;
+mod store_misbehaves;
+mod token_matrix;
+
+use crate::experiment::Experiment;
+
+/// Every experiment there is, in the order in which a run starts them: the longest first, so that the
+/// shorter ones fill the gaps.
+#[must_use]
+pub fn all() -> Vec<Experiment> {
+    vec![
+        start_without_control_plane::EXPERIMENT,
+        management_latency::EXPERIMENT,
+        contract_changes::EXPERIMENT,
+        revocation::EXPERIMENT,
+        store_loss::EXPERIMENT,
+        store_misbehaves::EXPERIMENT,
+        token_matrix::EXPERIMENT,
+        quota_shared::EXPERIMENT,
+        quota_restart::EXPERIMENT,
+        paired_starts::EXPERIMENT,
+        control_plane_outage::EXPERIMENT,
+        data_path::EXPERIMENT,
+        slow_contracts::EXPERIMENT,
+    ]
+}

@@ -1,0 +1,80 @@
+//! The control plane is away in five ways while requests and policy canaries go on. Read by CFG-01.
+
+use crate::experiment::Experiment;
+use crate::experiments::canaries::{canaries, missing, traffic};
+use futures::FutureExt;
+use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions};
+use gatecrash_model::claim::Capability;
+use gatecrash_model::deployment::CONTROL_PLANE;
+use gatecrash_model::fault::{Fault, FixtureFault, NetworkFault};
+use std::time::Duration;
+
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: "control-plane-outage",
+    story: "the control plane answers 503, refuses, answers garbage, is a black hole and is silent while requests go on",
+    needs: &[Capability::ControlPlane, Capability::NetworkFaults],
+    expected: |_, scale| (STEADY + VARIANT * 5 + SETTLE).mul_f64(scale) + Duration::from_secs(8),
+    options: |_| LabOptions::default(),
+    run: |lab| story(lab).boxed(),
+};
+
+const STEADY: Duration = Duration::from_secs(20);
+/// A fifth of the outage that CFG-01 asks for, and a little more.
+const VARIANT: Duration = Duration::from_millis(12_500);
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// What the control plane does, in this order: the first comes while replicas still ask often, and the first
+/// four follow each other without a gap, so that the outage is a long one for the replicas.
+const VARIANTS: [&str; 5] = ["503", "refuse", "garbage", "blackhole", "silent"];
+
+async fn story(lab: Lab) -> Result<(), LabError> {
+    let replicas = lab.replicas();
+    lab.phase("steady", "");
+    let mut streams = vec![traffic(&lab, &replicas, 50.0)?];
+    streams.extend(canaries(&lab, &replicas, 4.0));
+    lab.hold(lab.scaled(STEADY).max(Duration::from_secs(2))).await?;
+
+    let mut before: Option<Active> = None;
+    for variant in VARIANTS {
+        if variant == "silent"
+            && let Some(before) = before.take()
+        {
+            // Behind a healed link nobody could tell silence from a black hole.
+            lab.phase("heal", "");
+            lab.heal(before).await?;
+        }
+        lab.phase("inject", variant);
+        let active = lab.inject(fault(&lab, variant)).await?;
+        if let Some(before) = before.replace(active) {
+            lab.heal(before).await?;
+        }
+        lab.phase("hold", variant);
+        let began = lab.now();
+        while Duration::from_nanos(lab.now().saturating_sub(began)) < lab.scaled(VARIANT) {
+            missing(&lab, &replicas).await;
+            lab.hold(Duration::from_millis(200)).await?;
+        }
+    }
+    lab.phase("heal", "");
+    if let Some(before) = before {
+        lab.heal(before).await?;
+    }
+    lab.phase("settle", "");
+    lab.hold(lab.scaled(SETTLE).max(Duration::from_secs(1))).await?;
+    for stream in streams {
+        stream.stop().await;
+    }
+    Ok(())
+}
+
+fn fault(lab: &Lab, variant: &str) -> Fault {
+    let fixture = |what| Fault::Fixture { name: CONTROL_PLANE.to_owned(), endpoint: String::new(), what };
+    let network = |what| Fault::Network { links: lab.links("*", CONTROL_PLANE), what };
+    match variant {
+        "503" => fixture(FixtureFault::Unavailable),
+        "refuse" => network(NetworkFault::Refuse),
+        "garbage" => fixture(FixtureFault::Garbage),
+        "blackhole" => network(NetworkFault::Blackhole),
+        _ => fixture(FixtureFault::Silent),
+    }
+}

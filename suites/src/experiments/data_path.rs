@@ -1,0 +1,61 @@
+//! Requests go on while management is slow, then away, and while one site is cut off its upstream. Read by LAT-03.
+
+use crate::claims::latency::UPSTREAM_CUT;
+use crate::experiment::Experiment;
+use crate::experiments::canaries::traffic;
+use futures::FutureExt;
+use gatecrash_engine::lab::{Lab, LabError, LabOptions};
+use gatecrash_model::claim::Capability;
+use gatecrash_model::deployment::CONTROL_PLANE;
+use gatecrash_model::fault::{Fault, NetworkFault};
+use std::time::Duration;
+
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: "data-path",
+    story: "requests go on while management is slow, then away; then one site is cut off its upstream",
+    needs: &[Capability::ControlPlane, Capability::NetworkFaults],
+    expected: |_, scale| (HELD * 4).mul_f64(scale) + Duration::from_secs(8),
+    options: |_| LabOptions::default(),
+    run: |lab| story(lab).boxed(),
+};
+
+/// How long each fault lasts, and the steady state.
+const HELD: Duration = Duration::from_secs(20);
+/// Less would be too few requests.
+const LEAST_HELD: Duration = Duration::from_secs(2);
+/// Requests a second over all replicas.
+const RATE_PER_S: f64 = 60.0;
+
+async fn story(lab: Lab) -> Result<(), LabError> {
+    let plane = lab.deployment().control_plane.clone().ok_or_else(|| LabError::Unknown(CONTROL_PLANE.to_owned()))?;
+    let held = lab.scaled(HELD).max(LEAST_HELD);
+    lab.phase("steady", "");
+    let stream = traffic(&lab, &lab.replicas(), RATE_PER_S)?;
+    lab.hold(held).await?;
+
+    let slow = NetworkFault::delay(plane.ingress_timeout / 2);
+    for (variant, what) in [("delay", slow), ("blackhole", NetworkFault::Blackhole)] {
+        lab.phase("inject", variant);
+        let active = lab.inject(Fault::Network { links: lab.links("*", CONTROL_PLANE), what }).await?;
+        lab.phase("hold", variant);
+        lab.hold(held).await?;
+        lab.phase("heal", variant);
+        lab.heal(active).await?;
+    }
+
+    let cut = lab.sites().first().filter(|_| lab.sites().len() >= 2).cloned();
+    if let Some(site) = cut {
+        lab.phase("inject", "upstream");
+        let links = lab.links("*", &site.upstream());
+        let active = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
+        lab.mark(UPSTREAM_CUT, &site.name, 0);
+        lab.phase("hold", "upstream");
+        lab.hold(held).await?;
+        lab.phase("heal", "upstream");
+        lab.heal(active).await?;
+    }
+    lab.phase("settle", "");
+    lab.hold(Duration::from_millis(500)).await?;
+    stream.stop().await;
+    Ok(())
+}

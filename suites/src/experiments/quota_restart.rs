@@ -1,0 +1,105 @@
+//! Does a counter outlive the replicas that count? In one long window: spend 40 %, replace every replica one by one, spend on.
+
+use super::rounds::{Rounds, cluster, evenly};
+use crate::claims::quota::RESTART;
+use crate::experiment::Experiment;
+use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica};
+use gatecrash_model::claim::Capability;
+use std::time::Duration;
+
+/// The long window.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Replacing replicas takes its time whatever the scale: no window is shorter than this where we may say so.
+const SHORTEST: Duration = Duration::from_secs(8);
+
+/// The experiment.
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: RESTART,
+    story: "in one long window: spend 40 % of a quota, replace every replica one by one, spend on; then kill all but one",
+    needs: &[Capability::Quota, Capability::ReplicaFaults],
+    expected: |_, scale| WINDOW.mul_f64(scale).max(SHORTEST).mul_f64(0.8) + Duration::from_secs(4),
+    options: |_| LabOptions::default(),
+    run: |lab| Box::pin(run(lab)),
+};
+
+async fn run(lab: Lab) -> Result<(), LabError> {
+    let mut rounds = Rounds::new(&lab)?;
+    let (_, replicas) = cluster(&lab);
+    lengthen(&lab, &mut rounds, &replicas).await?;
+    let split = evenly(&replicas);
+    // 40 % in a twelfth of the window, and later 2 Q in a sixth of it: most of the window is for the replacement.
+    let short = rounds.window / 12;
+    let (before, after) = (0.4 * rounds.quota / short.as_secs_f64(), rounds.quota / short.as_secs_f64());
+
+    lab.phase("steady", "rolling");
+    let key = rounds.next_key().await?;
+    rounds.open(&key);
+    let traffic = rounds.ask(&key, &split, before);
+    lab.hold(short).await?;
+    traffic.stop().await;
+
+    lab.phase("inject", "rolling");
+    for replica in &replicas {
+        lab.kill(&replica.name).await?;
+        lab.restart(&replica.name, Disk::Keep).await?;
+        lab.wait_ready(&replica.name, lab.ready_within()).await?;
+    }
+    lab.phase("settle", "rolling");
+    let traffic = rounds.ask(&key, &split, after);
+    lab.hold(short * 2).await?;
+    traffic.stop().await;
+
+    if replicas.len() >= 2 {
+        lab.phase("steady", "all-but-one");
+        let key = rounds.next_key().await?;
+        rounds.open(&key);
+        let traffic = rounds.ask(&key, &split, before);
+        lab.hold(short).await?;
+        traffic.stop().await;
+
+        lab.phase("inject", "all-but-one");
+        for replica in replicas.iter().skip(1) {
+            lab.kill(&replica.name).await?;
+        }
+        lab.phase("hold", "all-but-one");
+        let traffic = rounds.ask(&key, &split, after / 2.0);
+        lab.hold(short).await?;
+        traffic.stop().await;
+
+        lab.phase("heal", "all-but-one");
+        for replica in replicas.iter().skip(1) {
+            lab.restart(&replica.name, Disk::Keep).await?;
+        }
+        for replica in replicas.iter().skip(1) {
+            lab.wait_ready(&replica.name, lab.ready_within()).await?;
+        }
+        lab.phase("settle", "all-but-one");
+        let traffic = rounds.ask(&key, &split, after);
+        lab.hold(short).await?;
+        traffic.stop().await;
+    }
+    lab.phase("final-reads", "");
+    Ok(())
+}
+
+/// Publishes a long window where there is a control plane, and makes sure that it is in force at every replica.
+/// Elsewhere, or if a replica does not show the new version, the deployment's own window stays the one that is
+/// marked: shorter than what is in force can hide a violation, but never make one.
+async fn lengthen(lab: &Lab, rounds: &mut Rounds, replicas: &[Replica]) -> Result<(), LabError> {
+    if !lab.has(Capability::ControlPlane) || !lab.has(Capability::ConfigurationVersion) {
+        lab.note("the window cannot be changed: the deployment's own is used");
+        return Ok(());
+    }
+    let window = lab.scaled(WINDOW).max(SHORTEST);
+    let version = lab.publish(|configuration| configuration.quota.window = window).await?;
+    let poll = lab.deployment().control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.poll_interval);
+    for replica in replicas {
+        let within = poll.saturating_mul(4) + Duration::from_secs(2);
+        if lab.wait_version(&replica.name, version, within).await.is_none() {
+            lab.note(format!("`{}` did not show version {version}: the deployment's own window is used", replica.name));
+            return Ok(());
+        }
+    }
+    rounds.window = window;
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! How far and how long a revocation reaches: the replicas of its cluster under load and while one
+//! restarts, the other sites, and the other side of a restart. Read by TOK-03, TOK-04 and TOK-06.
+
+use super::token_matrix::one_token;
+use crate::claims::tokens::{RESTART_ALL, RESTART_ONE, REVOKE, REVOKE_IN_RESTART};
+use crate::experiment::Experiment;
+use futures::FutureExt;
+use futures::future::{join_all, try_join_all};
+use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, Token, TrafficSpec};
+use gatecrash_model::claim::Capability;
+use gatecrash_model::deployment::Policy;
+use gatecrash_model::history::event::mark;
+use gatecrash_model::operation::stream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: "revocation",
+    story: "tokens are revoked under load and while a replica restarts; then one and all replicas restart; other sites are watched throughout",
+    needs: &[Capability::Tokens, Capability::TokenRevocation, Capability::ReplicaFaults],
+    expected: |deployment, scale| {
+        let observed = if deployment.sites.len() > 1 { OBSERVE } else { Duration::from_secs(60) };
+        observed.mul_f64(scale) + Duration::from_secs(6)
+    },
+    options: |_| LabOptions::default(),
+    run: |lab| story(lab).boxed(),
+};
+
+/// How long other sites are watched after the first revocation (TOK-04, `observe`, and a little more).
+const OBSERVE: Duration = Duration::from_secs(125);
+/// How long the cluster is watched in each round: twice what TOK-03 allows.
+const ROUND: Duration = Duration::from_secs(10);
+/// Uses of one token a second at one replica, unscaled; scaled down, time is short and they come faster, up to [`FASTEST_PER_S`].
+const POLLS_PER_S: f64 = 10.0;
+/// Uses of one token a second at one replica, at most.
+const FASTEST_PER_S: f64 = 50.0;
+/// Background requests a second.
+const LOAD_PER_S: f64 = 20.0;
+
+async fn story(lab: Lab) -> Result<(), LabError> {
+    let route = lab.route(&[Policy::Jwt], &[Policy::Quota, Policy::ClientId])?;
+    let sites = lab.sites();
+    let site = sites.iter().find(|site| site.replicas >= 2).or(sites.first()).map(|site| site.name.clone());
+    let site = site.ok_or_else(|| LabError::Unknown("site".to_owned()))?;
+    let cluster = lab.replicas_of(&site);
+    let elsewhere: Vec<Replica> = lab.replicas().into_iter().filter(|replica| replica.site != site).collect();
+    let (Some(first), Some(last)) = (cluster.first(), cluster.last()) else { return Err(LabError::Unknown(site)) };
+    let fast = Duration::from_secs_f64(1.0 / (POLLS_PER_S / lab.scale()).clamp(POLLS_PER_S, FASTEST_PER_S));
+    let slow = Duration::from_secs_f64(1.0 / POLLS_PER_S);
+
+    lab.phase("steady", "");
+    let load = lab.traffic(TrafficSpec {
+        stream: stream::TRAFFIC.to_owned(),
+        targets: cluster.iter().map(|replica| (Target::Replica(replica.name.clone()), 1)).collect(),
+        route: route.clone(),
+        keys: (2..=6).map(|number| format!("client-{number}")).collect(),
+        rate_per_s: LOAD_PER_S,
+        timeout: None,
+    });
+    let (Some(at_first), Some(at_last), Some(in_restart)) =
+        (token(&lab, first).await?, token(&lab, last).await?, token(&lab, first).await?)
+    else {
+        lab.note("no token was issued: nothing can be revoked");
+        return Ok(());
+    };
+    let near: Vec<Watch> =
+        [&at_first, &at_last, &in_restart].map(|token| Watch::start(&lab, &route, token, &cluster, fast)).into();
+    let far = Watch::start(&lab, &route, &at_first, &elsewhere, slow);
+    lab.hold(lab.scaled(ROUND)).await?;
+
+    lab.phase("hold", REVOKE);
+    let revoked_at = lab.now();
+    join_all([lab.revoke(stream::TOKEN, &first.name, &at_first), lab.revoke(stream::TOKEN, &last.name, &at_last)])
+        .await;
+    lab.hold(lab.scaled(ROUND)).await?;
+
+    // What is revoked while a replica is away must hold there when it is back.
+    lab.phase("hold", REVOKE_IN_RESTART);
+    lab.mark(mark::NOT_READY_DECLARED, &last.name, 0);
+    lab.kill(&last.name).await?;
+    lab.revoke(stream::TOKEN, &first.name, &in_restart).await;
+    lab.restart(&last.name, Disk::Keep).await?;
+    lab.wait_ready(&last.name, lab.ready_within()).await?;
+    lab.hold(lab.scaled(ROUND)).await?;
+
+    lab.phase("hold", RESTART_ONE);
+    restart(&lab, std::slice::from_ref(first)).await?;
+    lab.hold(lab.scaled(ROUND)).await?;
+
+    lab.phase("hold", RESTART_ALL);
+    restart(&lab, &cluster).await?;
+    lab.hold(lab.scaled(ROUND)).await?;
+
+    lab.phase("settle", "");
+    join_all(near.into_iter().map(Watch::stop)).await;
+    load.stop().await;
+    if !elsewhere.is_empty() {
+        let watched = Duration::from_nanos(lab.now().saturating_sub(revoked_at));
+        lab.hold(lab.scaled(OBSERVE).saturating_sub(watched)).await?;
+    }
+
+    lab.phase("final-reads", "");
+    far.stop().await;
+    lab.hold(Duration::ZERO).await
+}
+
+async fn token(lab: &Lab, issuer: &Replica) -> Result<Option<Token>, LabError> {
+    let material = lab.deployment().site(&issuer.site).map(|site| site.signing.clone()).unwrap_or_default();
+    one_token(lab, issuer, &material).await
+}
+
+/// Kills all of `replicas`, then starts all of them, then waits until all are ready.
+async fn restart(lab: &Lab, replicas: &[Replica]) -> Result<(), LabError> {
+    for replica in replicas {
+        lab.mark(mark::NOT_READY_DECLARED, &replica.name, 0);
+    }
+    try_join_all(replicas.iter().map(|replica| lab.kill(&replica.name))).await?;
+    try_join_all(replicas.iter().map(|replica| lab.restart(&replica.name, Disk::Keep))).await?;
+    try_join_all(replicas.iter().map(|replica| lab.wait_ready(&replica.name, lab.ready_within()))).await?;
+    Ok(())
+}
+
+/// One token, used at some replicas over and over.
+struct Watch {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Watch {
+    fn start(lab: &Lab, route: &str, token: &Token, replicas: &[Replica], every: Duration) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let watch = |replica: &Replica| {
+            let target = Target::Replica(replica.name.clone());
+            let call = Call::new(stream::TOKEN, target, route, "client-1").token(token).timeout(Duration::from_secs(1));
+            let (lab, stop) = (lab.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                // Ends with its stop, or with the run: an interrupted hold is an error.
+                while !stop.load(Ordering::Relaxed) {
+                    lab.call(call.clone()).await;
+                    if lab.hold(every).await.is_err() {
+                        break;
+                    }
+                }
+            })
+        };
+        let tasks = replicas.iter().map(watch).collect();
+        Self { stop, tasks }
+    }
+
+    async fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        join_all(std::mem::take(&mut self.tasks)).await;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // An experiment that ends by an error leaves no request behind.
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,126 @@
+//! What does a gateway do without the store that counts? Refuse it, swallow it, slow it down, and fill it with wrong data.
+
+use super::rounds::{Rounds, Split, cluster, evenly, expected};
+use crate::claims::quota::STORE_LOSS;
+use crate::claims::quota::marks::STORE_CORRUPTED;
+use crate::experiment::Experiment;
+use gatecrash_engine::lab::{Lab, LabError, LabOptions};
+use gatecrash_model::claim::Capability;
+use gatecrash_model::deployment::Deployment;
+use gatecrash_model::fault::{Fault, NetworkFault};
+use std::time::Duration;
+
+/// What the store's answers take longer; never scaled, it is a latency.
+const SLOWER: Duration = Duration::from_millis(500);
+/// Time until the mode is in force (`t` of QUO-07).
+const IN_FORCE: Duration = Duration::from_secs(2);
+/// Time after the heal until the quota is enforced again (`t_heal` of QUO-07).
+const ENFORCED_AGAIN: Duration = Duration::from_secs(10);
+/// How long a request may take: longer than what QUO-07 calls hanging.
+const PATIENCE: Duration = Duration::from_millis(5_500);
+/// Requests at each replica that make a counter exist before it is corrupted.
+const SEEDED: usize = 5;
+
+/// The experiment.
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: STORE_LOSS,
+    story: "lose the store four times (refused, swallowed, slow, wrong data), spend a quota without it, heal, and spend one again",
+    needs: &[Capability::Quota, Capability::SharedStore, Capability::NetworkFaults],
+    expected: |deployment, scale| expected_of(deployment, scale, 4),
+    options: |_| LabOptions::default(),
+    run: |lab| Box::pin(run(lab)),
+};
+
+async fn run(lab: Lab) -> Result<(), LabError> {
+    let mut loss = Loss::new(&lab)?;
+    let links = lab.links("*", &loss.store);
+    for (variant, what) in [
+        ("refuse", NetworkFault::Refuse),
+        ("blackhole", NetworkFault::Blackhole),
+        ("slow", NetworkFault::delay(SLOWER)),
+    ] {
+        loss.fault(variant, Fault::Network { links: links.clone(), what }).await?;
+    }
+
+    let variant = "wrong-data";
+    loss.steady(variant).await?;
+    lab.phase("inject", variant);
+    // Only a counter that exists can be made wrong.
+    let key = loss.rounds.next_key().await?;
+    loss.rounds.burst(&key, &loss.split, SEEDED * loss.split.len()).await;
+    let corrupted = lab.corrupt_store(&loss.store).await?;
+    lab.mark(STORE_CORRUPTED, &loss.store, i64::try_from(corrupted).unwrap_or(i64::MAX));
+    loss.hold(variant, &key).await?;
+    lab.phase("heal", variant);
+    lab.flush_store(&loss.store).await?;
+    loss.settle(variant).await?;
+    lab.phase("final-reads", "");
+    Ok(())
+}
+
+/// What `variants` ways of losing the store take, for the plan.
+pub(super) fn expected_of(deployment: &Deployment, scale: f64, variants: u32) -> Duration {
+    let once = expected(deployment, scale, 4) + (IN_FORCE + ENFORCED_AGAIN).mul_f64(scale) + Duration::from_millis(300);
+    once.saturating_mul(variants)
+}
+
+/// The story of one loss: steady, inject, hold, heal, settle.
+pub(super) struct Loss {
+    lab: Lab,
+    /// Name of the store that is lost.
+    pub(super) store: String,
+    rounds: Rounds,
+    split: Split,
+    quotas: f64,
+}
+
+impl Loss {
+    /// The store of the first site with two replicas, and all its replicas, each asked for 1.5 Q.
+    ///
+    /// # Errors
+    /// If there is no store or no route with a quota.
+    pub(super) fn new(lab: &Lab) -> Result<Self, LabError> {
+        let mut rounds = Rounds::new(lab)?;
+        rounds.timeout(PATIENCE);
+        let (site, replicas) = cluster(lab);
+        let store = lab.deployment().store_of(&site).ok_or_else(|| LabError::Unknown("store".to_owned()))?;
+        let each = f64::from(u32::try_from(replicas.len()).unwrap_or(u32::MAX));
+        Ok(Self { lab: lab.clone(), store, rounds, split: evenly(&replicas), quotas: (1.5 * each).max(3.0) })
+    }
+
+    /// The whole story with one fault.
+    ///
+    /// # Errors
+    /// If the fault cannot be injected or healed, or the run is interrupted.
+    pub(super) async fn fault(&mut self, variant: &str, fault: Fault) -> Result<(), LabError> {
+        self.steady(variant).await?;
+        // A token for the key of the outage is asked for while all is well.
+        let key = self.rounds.next_key().await?;
+        self.lab.phase("inject", variant);
+        let active = self.lab.inject(fault).await?;
+        self.hold(variant, &key).await?;
+        self.lab.phase("heal", variant);
+        self.lab.heal(active).await?;
+        self.settle(variant).await
+    }
+
+    async fn steady(&mut self, variant: &str) -> Result<(), LabError> {
+        self.lab.phase("steady", variant);
+        self.rounds.spend(&self.split, self.quotas).await
+    }
+
+    async fn hold(&mut self, variant: &str, key: &str) -> Result<(), LabError> {
+        self.lab.phase("hold", variant);
+        self.lab.hold(self.lab.scaled(IN_FORCE)).await?;
+        self.rounds.spend_of(key, &self.split, self.quotas).await
+    }
+
+    async fn settle(&mut self, variant: &str) -> Result<(), LabError> {
+        self.lab.phase("settle", variant);
+        let healed = self.lab.now();
+        self.rounds.spend(&self.split, self.quotas).await?;
+        let passed = Duration::from_nanos(self.lab.now().saturating_sub(healed));
+        self.lab.hold(self.lab.scaled(ENFORCED_AGAIN).saturating_sub(passed)).await?;
+        self.rounds.spend(&self.split, self.quotas).await
+    }
+}
