@@ -70,6 +70,14 @@ pub enum ReaperError {
         #[source]
         source: RuntimeError,
     },
+    /// Something was still there at the end.
+    #[error("removing what run `{run}` left: {seen}")]
+    Left {
+        /// Run id.
+        run: String,
+        /// What was seen last.
+        seen: String,
+    },
 }
 
 /// The reaper of a run, seen from the harness. Dropping it leaves the reaper at its post.
@@ -135,10 +143,15 @@ impl Reaper {
     /// list is what is expected.
     ///
     /// # Errors
-    /// [`ReaperError::Clean`] (the reaper then stays at its post), [`ReaperError::End`].
+    /// [`ReaperError::Clean`] and [`ReaperError::Left`] (the reaper then stays at its post), [`ReaperError::End`].
     pub async fn finish(mut self) -> Result<Vec<Removed>, ReaperError> {
         let left = clean::once(&self.run, self.engine).await;
-        let left = left.map_err(|source| ReaperError::Clean { run: self.run.clone(), source })?;
+        let mut left = left.map_err(|source| ReaperError::Clean { run: self.run.clone(), source })?;
+        if !left.is_empty() {
+            // What was forgotten may have been starting something: nothing is said to be gone before nothing is seen.
+            let more = clean::until_empty(&self.run, self.engine).await;
+            left.extend(more.map_err(|seen| ReaperError::Left { run: self.run.clone(), seen })?);
+        }
         let pid = self.child.id();
         // It has no state to lose, and nobody else waits for it, so its number is still its own.
         self.child

@@ -146,7 +146,12 @@ async fn clean_end() {
 async fn forgotten() {
     let folder = tempfile::tempdir().expect("a folder");
     let reaper = Reaper::start(&options("rforgott1", folder.path())).expect("a reaper");
-    let _still_there = start_some("rforgott1", folder.path()).await;
+    let (runtime, network) = start_some("rforgott1", folder.path()).await;
+    // One that keeps starting others, each for a moment without an environment, while it is being removed.
+    let script = "n=0; while [ $n -lt 300 ]; do sleep 300 & n=$((n+1)); done; wait";
+    let program = Program::Command(["/bin/sh", "-c", script].map(str::to_owned).to_vec());
+    let component = Component { name: "eu-busy".to_owned(), program, environment: BTreeMap::new(), files: Vec::new() };
+    runtime.start(&network, &component).await.expect("a start");
     let left = reaper.finish().await.expect("an end");
     assert!(left.len() >= 12, "{left:?}");
     until_empty("rforgott1").await;

@@ -101,7 +101,7 @@ pub(super) fn kill(found: &Marked) -> Option<Removed> {
     let pid = i32::try_from(found.pid).ok().and_then(Pid::from_raw)?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()?;
     // The number may have been given to another process between the listing and now.
-    if proc::marked_pid(found.pid).is_none_or(|again| again.run != found.run) {
+    if proc::stat(found.pid).is_none_or(|now| now.started != found.started) {
         return None;
     }
     rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).ok()?;

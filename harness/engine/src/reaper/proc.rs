@@ -1,6 +1,7 @@
 //! What the kernel says about processes: state, start time, and whose marker they carry.
 
 use crate::runtime::RUN_VARIABLE;
+use rustix::event::{Timespec, poll};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -80,6 +81,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
 pub struct Marked {
     /// Process id.
     pub pid: u32,
+    /// Its start in clock ticks since boot.
+    pub started: u64,
     /// Run id.
     pub run: String,
     /// Harness that started it, if it says so.
@@ -90,29 +93,64 @@ pub struct Marked {
 
 /// Every living process with a run's marker in its environment, but not this one; `None` for all runs.
 /// Zombies are left out: nothing of them is left but their number.
+///
+/// Takes up to [`EXEC_LOOKS`] looks, a millisecond apart, at processes that show no environment.
 #[must_use]
 pub fn marked(run: Option<&str>) -> Vec<Marked> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter_map(marked_pid).filter(|found| run.is_none_or(|wanted| wanted == found.run)).collect()
+    let mut pids: Vec<u32> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    pids.retain(|pid| *pid != std::process::id());
+    let mut found = Vec::new();
+    for _ in 0..EXEC_LOOKS {
+        let mut bare = Vec::new();
+        for pid in pids {
+            match look(pid) {
+                Look::Marked(process) => found.push(process),
+                Look::Bare => bare.push(pid),
+                Look::Other => {}
+            }
+        }
+        if bare.is_empty() {
+            break;
+        }
+        pids = bare;
+        let _nothing_to_wait_for = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 }));
+    }
+    found.retain(|process| run.is_none_or(|wanted| wanted == process.run));
+    found
 }
 
-/// The marker of one process; `None` if it has none, is gone, or is this one.
-#[must_use]
-pub fn marked_pid(pid: u32) -> Option<Marked> {
-    if pid == std::process::id() {
-        return None;
+/// How often a process without an environment is looked at in one listing. Between the moment at which `execve` swaps
+/// its memory and the one at which its new stack is set up a process has none: seen as "not ours", a child that
+/// had just been forked was left behind by a tear-down on a busy machine.
+const EXEC_LOOKS: u32 = 10;
+
+enum Look {
+    Marked(Marked),
+    /// A program, but no environment: in the middle of `execve`, or started with an empty one.
+    Bare,
+    Other,
+}
+
+fn look(pid: u32) -> Look {
+    let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return Look::Other };
+    let Some(Stat { state, started }) = stat(pid) else { return Look::Other };
+    let program = std::fs::read_link(format!("/proc/{pid}/exe"));
+    if state == 'Z' {
+        return Look::Other;
     }
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let run = variable(&environment, RUN_VARIABLE)?;
-    if stat(pid)?.state == 'Z' {
-        return None;
+    if environment.is_empty() {
+        // A thread of the kernel has no program either.
+        return if program.is_ok() { Look::Bare } else { Look::Other };
     }
-    Some(Marked {
-        pid,
-        run,
-        harness: variable(&environment, HARNESS_VARIABLE).and_then(|text| text.parse().ok()),
-        program: std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(),
+    variable(&environment, RUN_VARIABLE).map_or(Look::Other, |run| {
+        Look::Marked(Marked {
+            pid,
+            started,
+            run,
+            harness: variable(&environment, HARNESS_VARIABLE).and_then(|text| text.parse().ok()),
+            program: program.unwrap_or_default(),
+        })
     })
 }
 
