@@ -9,11 +9,13 @@ use std::str::FromStr;
 /// Environment variable and (as `gatecrash.harness`) label that names the harness process of a run: `<pid>:<start>`.
 pub const HARNESS_VARIABLE: &str = "GATECRASH_HARNESS";
 
-/// State and start time of a process.
+/// State, group and start time of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// `R`, `S`, `T` (stopped), `Z` (ended, not yet reaped), ...
     pub state: char,
+    /// Process group.
+    pub group: u32,
     /// Clock ticks since boot at which it started: with the pid, an identity that is never used twice.
     pub started: u64,
 }
@@ -71,9 +73,22 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    // state is field 3, the start time field 22 (proc_pid_stat(5)).
-    let started = fields.nth(18)?.parse().ok()?;
-    Some(Stat { state, started })
+    // State is field 3, the group 5, the start time 22 (proc_pid_stat(5)).
+    let group = fields.nth(1)?.parse().ok()?;
+    let started = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, group, started })
+}
+
+/// Whether a process of `group` lives: zombies do not.
+#[must_use]
+pub fn lives_in_group(group: u32) -> bool {
+    pids().filter_map(stat).any(|found| found.group == group && !matches!(found.state, 'Z' | 'X'))
+}
+
+/// Every process id of this moment; none if `/proc` cannot be read.
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// A process that carries the marker of a run.
@@ -97,9 +112,7 @@ pub struct Marked {
 /// Takes up to [`EXEC_LOOKS`] looks, a millisecond apart, at processes that show no environment.
 #[must_use]
 pub fn marked(run: Option<&str>) -> Vec<Marked> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let mut pids: Vec<u32> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    pids.retain(|pid| *pid != std::process::id());
+    let mut pids: Vec<u32> = pids().filter(|pid| *pid != std::process::id()).collect();
     let mut found = Vec::new();
     for _ in 0..EXEC_LOOKS {
         let mut bare = Vec::new();
@@ -134,7 +147,7 @@ enum Look {
 
 fn look(pid: u32) -> Look {
     let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else { return Look::Other };
-    let Some(Stat { state, started }) = stat(pid) else { return Look::Other };
+    let Some(Stat { state, started, .. }) = stat(pid) else { return Look::Other };
     let program = std::fs::read_link(format!("/proc/{pid}/exe"));
     if state == 'Z' {
         return Look::Other;
@@ -169,7 +182,7 @@ mod tests {
     #[test]
     fn a_name_with_brackets_does_not_shift_the_fields() {
         let text = "42 (a) R (b) T 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20 21\n";
-        assert_eq!(parse_stat(text), Some(Stat { state: 'T', started: 777 }));
+        assert_eq!(parse_stat(text), Some(Stat { state: 'T', group: 2, started: 777 }));
         assert_eq!(parse_stat("42 (a) T 1 2"), None);
     }
 

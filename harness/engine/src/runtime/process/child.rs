@@ -68,7 +68,7 @@ impl Child {
         Ok(())
     }
 
-    /// SIGKILL for all of its group, and waits until it is reaped.
+    /// SIGKILL for all of its group, and waits until it is reaped and no other member lives.
     pub(super) async fn kill(&self, name: &str) -> Result<(), RuntimeError> {
         match self.send(Os::KILL) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
@@ -80,8 +80,23 @@ impl Child {
             let seen = format!("pid {} is still {:?} after {} s", self.pid(), self.state(), GONE_WITHIN.as_secs());
             return Err(failed(format!("killing `{name}`"), std::io::Error::new(std::io::ErrorKind::TimedOut, seen)));
         }
-        // What it left in its group, if anything: the number stays reserved as long as a member lives.
-        let _empty_group = rustix::process::kill_process_group(self.pid, Os::KILL);
+        self.kill_group(name).await
+    }
+
+    /// Kills what the leader left in its group, if anything: the number stays reserved as long as a member is there.
+    async fn kill_group(&self, name: &str) -> Result<(), RuntimeError> {
+        let clock = crate::clock::Clock::start();
+        // Members are not our children: they end when the kernel gets to it, and whoever adopted them may never reap them.
+        while rustix::process::kill_process_group(self.pid, Os::KILL).is_ok() && proc::lives_in_group(self.pid()) {
+            if clock.since(0) > GONE_WITHIN {
+                let seen = format!("its process group {} still has a living member", self.pid());
+                return Err(failed(
+                    format!("killing `{name}`"),
+                    std::io::Error::new(std::io::ErrorKind::TimedOut, seen),
+                ));
+            }
+            crate::clock::sleep(Duration::from_millis(1)).await;
+        }
         Ok(())
     }
 }
