@@ -5,6 +5,7 @@ use crate::clock::{Clock, sleep};
 use crate::runtime::RuntimeError;
 use crate::runtime::docker::engine;
 use rustix::process::{Pid, PidfdFlags, Signal};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -75,12 +76,14 @@ pub async fn until_empty(run: &str, with_engine: bool) -> Result<Vec<Removed>, S
     let mut removed: Vec<Removed> = Vec::new();
     let mut was_empty = false;
     loop {
+        let listed: BTreeSet<Removed> = removed.iter().cloned().collect();
         let seen = match once(run, with_engine).await {
             Ok(found) if found.is_empty() && was_empty => return Ok(removed),
             Ok(found) => {
                 was_empty = found.is_empty();
                 let seen = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                removed.extend(found);
+                // What was killed but had not vanished yet is listed again.
+                removed.extend(found.into_iter().filter(|item| !listed.contains(item)));
                 seen
             }
             Err(error) => {

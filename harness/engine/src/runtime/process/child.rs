@@ -75,8 +75,8 @@ impl Child {
             Err(error) => return Err(failed(format!("killing `{name}` (pid {})", self.pid()), error)),
         }
         let mut ended = self.ended.clone();
-        let waited = tokio::time::timeout(GONE_WITHIN, ended.wait_for(Option::is_some)).await;
-        if waited.is_err() {
+        let waited = tokio::time::timeout(GONE_WITHIN, ended.wait_for(Option::is_some)).await.is_ok();
+        if !waited {
             let seen = format!("pid {} is still {:?} after {} s", self.pid(), self.state(), GONE_WITHIN.as_secs());
             return Err(failed(format!("killing `{name}`"), std::io::Error::new(std::io::ErrorKind::TimedOut, seen)));
         }
