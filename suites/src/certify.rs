@@ -6,7 +6,7 @@
 mod judge;
 mod planning;
 
-pub use judge::{CheckError, check};
+pub use judge::{CheckError, Checked, check};
 pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan};
 
 use crate::experiment::Experiment;
@@ -14,6 +14,7 @@ use futures::FutureExt as _;
 use gatecrash_engine::clock::Clock;
 use gatecrash_engine::lab::{Kit, Lab, LabError};
 use gatecrash_engine::link::Links;
+use gatecrash_engine::recorder;
 use gatecrash_engine::runtime::Runtime;
 use gatecrash_model::adapter::Adapter;
 use gatecrash_model::run_record::{ExperimentRecord, RunRecord};
@@ -121,6 +122,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 enum Ended {
     Whole,
     Interrupted,
+    /// The run was over before its turn came.
+    NotBegun,
     /// The deployment did not come up, before anything was asked of it.
     Preflight(String),
     Disk(String),
@@ -158,51 +161,50 @@ pub async fn run(
         folder: stage.folder.clone(),
         tools: stage.tools.clone(),
         scale: request.scale,
-        interrupt: stage.interrupt.clone(),
+        interrupt: stage.interrupt.child_token(),
     };
     let turns = Arc::new(Semaphore::new(stage.parallel.max(1)));
+    // What stops the labs: the user, or a lab that shows that no other can do better.
+    let stop = kit.interrupt.clone();
     let mut under_way = JoinSet::new();
     for planned in &plan.experiments {
         let (experiment, kit, turns) = (planned.experiment, kit.clone(), Arc::clone(&turns));
         let (deployment, progress) = (request.deployment.scaled(request.scale), Arc::clone(&progress));
         under_way.spawn(async move {
-            let _turn = turns.acquire_owned().await.ok()?;
-            if kit.interrupt.is_cancelled() {
-                return None;
+            let turn = turns.acquire_owned().await;
+            if turn.is_err() || kit.interrupt.is_cancelled() {
+                let (name, story, wall) = (experiment.name, experiment.story, Duration::ZERO);
+                return Told { name, story, ended: Ended::NotBegun, wall, events: 0 };
             }
             progress(Progress::Started { experiment: experiment.name.to_owned() });
             let told = tell(experiment, kit, deployment).await;
             let problem = told.problem();
             progress(Progress::Finished { experiment: told.name.to_owned(), wall: told.wall, problem });
-            Some(told)
+            told
         });
     }
     let mut all: Vec<Told> = Vec::new();
+    let mut broken = None;
     while let Some(ended) = under_way.join_next().await {
         match ended {
-            Ok(Some(told)) => {
+            Ok(told) => {
                 // What cannot be brought up once will not come up in the next lab: stop early, remove all.
-                if matches!(told.ended, Ended::Preflight(_) | Ended::Disk(_)) {
-                    stage.interrupt.cancel();
+                if told.is_fatal() {
+                    stop.cancel();
                 }
                 all.push(told);
             }
-            Ok(None) => {}
-            Err(error) => return Err(CertifyError::Harness(format!("an experiment's task failed: {error}"))),
+            Err(error) => {
+                stop.cancel();
+                broken.get_or_insert(format!("an experiment's task failed: {error}"));
+            }
         }
     }
     links.stop();
-    for told in &all {
-        match &told.ended {
-            Ended::Disk(why) => return Err(CertifyError::Disk(format!("experiment `{}`: {why}", told.name))),
-            Ended::Panicked(why) => {
-                return Err(CertifyError::Harness(format!("experiment `{}` panicked: {why}", told.name)));
-            }
-            Ended::Preflight(why) => return Err(CertifyError::Preflight(why.clone())),
-            Ended::Whole | Ended::Interrupted | Ended::Cut(_) => {}
-        }
-    }
     let interrupted = stage.interrupt.is_cancelled();
+    if let Some(error) = broken.map(CertifyError::Harness).or_else(|| fatal(&all, interrupted)) {
+        return Err(error);
+    }
     let order = |name: &str| plan.experiments.iter().position(|planned| planned.experiment.name == name);
     all.sort_by_key(|told| order(told.name));
     let experiments = all.iter().map(Told::record).collect();
@@ -213,11 +215,39 @@ pub async fn run(
     Ok(record)
 }
 
+/// What keeps a run from a record, the gravest first: our own fault; then an interrupt, which has a record; then what
+/// the deployment lacks.
+fn fatal(all: &[Told], interrupted: bool) -> Option<CertifyError> {
+    let fault = all.iter().find_map(|told| match &told.ended {
+        Ended::Disk(why) => Some(CertifyError::Disk(format!("experiment `{}`: {why}", told.name))),
+        Ended::Panicked(why) => Some(CertifyError::Harness(format!("experiment `{}` panicked: {why}", told.name))),
+        Ended::Whole | Ended::Interrupted | Ended::NotBegun | Ended::Preflight(_) | Ended::Cut(_) => None,
+    });
+    if fault.is_some() || interrupted {
+        return fault;
+    }
+    all.iter().find_map(|told| match &told.ended {
+        Ended::Preflight(why) => Some(CertifyError::Preflight(why.clone())),
+        Ended::Whole | Ended::Interrupted | Ended::NotBegun | Ended::Disk(_) | Ended::Panicked(_) | Ended::Cut(_) => {
+            None
+        }
+    })
+}
+
 impl Told {
+    /// Whether the other experiments need not be told: nothing of this run becomes a certificate.
+    fn is_fatal(&self) -> bool {
+        match self.ended {
+            Ended::Preflight(_) | Ended::Disk(_) | Ended::Panicked(_) => true,
+            Ended::Whole | Ended::Interrupted | Ended::NotBegun | Ended::Cut(_) => false,
+        }
+    }
+
     fn problem(&self) -> Option<String> {
         match &self.ended {
             Ended::Whole => None,
             Ended::Interrupted => Some("interrupted".to_owned()),
+            Ended::NotBegun => Some("interrupted before it began".to_owned()),
             Ended::Preflight(why) | Ended::Disk(why) | Ended::Cut(why) | Ended::Panicked(why) => Some(why.clone()),
         }
     }
@@ -260,7 +290,8 @@ async fn tell(experiment: Experiment, kit: Kit, deployment: Deployment) -> Told 
     };
     match finished {
         Ok(finished) => told(ended, finished.events),
-        Err(error) if matches!(ended, Ended::Whole) => told(ended_by(&error, false), 0),
+        // A story over a full disk fails for many reasons; this is the one to tell.
+        Err(error) if matches!(ended, Ended::Whole) || is_disk(&error) => told(ended_by(&error, false), 0),
         Err(error) => {
             tracing::warn!(experiment = experiment.name, error = chain(&error), "the lab did not end cleanly");
             told(ended, 0)
@@ -268,7 +299,22 @@ async fn tell(experiment: Experiment, kit: Kit, deployment: Deployment) -> Told 
     }
 }
 
+/// Whether our own disk is the reason: a history that could not be written, or no space for anything else.
+fn is_disk(error: &LabError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<std::io::Error>().is_some_and(|error| recorder::is_full(error.kind())) {
+            return true;
+        }
+        cause = error.source();
+    }
+    matches!(error, LabError::Record(_))
+}
+
 fn ended_by(error: &LabError, at_bring_up: bool) -> Ended {
+    if is_disk(error) {
+        return Ended::Disk(chain(error));
+    }
     match error {
         LabError::Interrupted => Ended::Interrupted,
         LabError::Record(_) => Ended::Disk(chain(error)),
@@ -294,4 +340,52 @@ fn ended_by(error: &LabError, at_bring_up: bool) -> Ended {
 fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assert_matches::assert_matches;
+    use gatecrash_engine::runtime::RuntimeError;
+
+    fn told(ended: Ended) -> Told {
+        Told { name: "story", story: "", ended, wall: Duration::ZERO, events: 0 }
+    }
+
+    fn disk() -> Told {
+        told(Ended::Disk("no space".to_owned()))
+    }
+
+    fn preflight() -> Told {
+        told(Ended::Preflight("not ready".to_owned()))
+    }
+
+    #[test]
+    fn our_fault_is_told_before_an_interrupt_and_that_before_preflight() {
+        assert_matches!(fatal(&[], false), None);
+        assert_matches!(fatal(&[told(Ended::Whole), told(Ended::Cut("x".to_owned()))], false), None);
+        assert_matches!(fatal(&[told(Ended::Interrupted), preflight()], false), Some(CertifyError::Preflight(_)));
+        // An interrupted run has a record, whatever was not ready.
+        assert_matches!(fatal(&[told(Ended::NotBegun), preflight()], true), None);
+        // In whatever order they ended.
+        for all in [[preflight(), disk()], [disk(), preflight()]] {
+            assert_matches!(fatal(&all, false), Some(CertifyError::Disk(why)) if why.contains("`story`"));
+            assert_matches!(fatal(&all, true), Some(CertifyError::Disk(_)));
+        }
+        let panicked = told(Ended::Panicked("words".to_owned()));
+        assert_matches!(fatal(&[preflight(), panicked], true), Some(CertifyError::Harness(_)));
+    }
+
+    #[test]
+    fn a_full_disk_is_ours_wherever_it_shows() {
+        let full = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let doing = "writing a file".to_owned();
+        let somewhere = LabError::Runtime(RuntimeError::Failed { doing: doing.clone(), source: full().into() });
+        assert_matches!(ended_by(&somewhere, true), Ended::Disk(why) if why.contains("writing a file: "));
+        assert_matches!(ended_by(&somewhere, false), Ended::Disk(_));
+        let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let other = || LabError::Runtime(RuntimeError::Failed { doing: doing.clone(), source: denied().into() });
+        assert_matches!(ended_by(&other(), true), Ended::Preflight(_));
+        assert_matches!(ended_by(&other(), false), Ended::Cut(_));
+    }
 }

@@ -38,7 +38,10 @@ impl From<CertifyError> for Error {
     fn from(error: CertifyError) -> Self {
         match error {
             CertifyError::Preflight(what) => Self::Preflight(what),
-            CertifyError::Disk(what) | CertifyError::Harness(what) => Self::Fault(what),
+            CertifyError::Disk(what) => Self::Fault(format!(
+                "the run could not be saved: {what}\neverything was healed and removed; free space, or name another folder with `--out`"
+            )),
+            CertifyError::Harness(what) => Self::Fault(what),
         }
     }
 }

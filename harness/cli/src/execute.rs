@@ -3,7 +3,9 @@
 use crate::error::Error;
 use crate::prepare::Prepared;
 use gatecrash_engine::reaper::clean::Removed;
-use gatecrash_engine::reaper::{Reaper, ReaperOptions};
+use gatecrash_engine::reaper::{Reaper, ReaperOptions, sweep};
+use gatecrash_engine::recorder::is_full;
+use gatecrash_engine::runtime::files::WORK;
 use gatecrash_model::RunRecord;
 use gatecrash_suites::certify::{self, Progress, Stage};
 use std::path::Path;
@@ -28,16 +30,26 @@ pub(crate) async fn execute(
     progress: Arc<dyn Fn(Progress) + Send + Sync>,
 ) -> Result<Done, Error> {
     let folder = prepared.folder.clone();
-    std::fs::create_dir_all(&folder)
-        .map_err(|error| Error::Fault(format!("making the folder `{}`: {error}", folder.display())))?;
+    make(&folder)?;
+    let work = folder.join(WORK);
+    if let Some(harness) = sweep::holder(&work) {
+        let shown = prepared.shown_folder.display();
+        return Err(Error::Input(format!(
+            "`{shown}` is in use by another run (process {harness}); name another folder"
+        )));
+    }
+    // What a killed run left there is nobody's.
+    remove(&work)?;
     let reaper = Reaper::start(&ReaperOptions {
         executable: prepared.executable,
         run: prepared.run.clone(),
         engine: prepared.runtime.name() == "docker",
-        delete: Vec::new(),
+        delete: vec![work.clone()],
         log: Some(folder.join("reaper.log")),
     })
     .map_err(|error| Error::Preflight(error.to_string()))?;
+    let marked = std::fs::create_dir_all(&work).and_then(|()| sweep::mark_folder(&work));
+    marked.map_err(|error| Error::Fault(format!("making the folder `{}`: {error}", work.display())))?;
 
     let stage = Stage {
         runtime: prepared.runtime,
@@ -54,9 +66,30 @@ pub(crate) async fn execute(
     let ran = Box::pin(certify::run(&prepared.request, &prepared.plan, stage, progress)).await;
     // First what we made, then whether we liked the result.
     let left = reaper.finish().await.map_err(|error| Error::fault("ending the run", &error));
+    let emptied = remove(&work);
     let record = ran?;
     write_reports(&record, &folder)?;
-    Ok(Done { record, left: left? })
+    let left = left?;
+    emptied?;
+    Ok(Done { record, left })
+}
+
+/// Makes the folder of the run: where it cannot be is the user's to say, a disk without space is ours.
+fn make(folder: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let what = format!("`{}` cannot be made a folder for the run: {error}", folder.display());
+        if is_full(error.kind()) { Error::Fault(what) } else { Error::Input(what) }
+    })
+}
+
+/// Removes the folder of what components were told and kept: secrets are in it.
+fn remove(work: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(work) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Fault(format!("removing the folder `{}`: {error}", work.display())))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Writes all report files of `record` into `folder`.

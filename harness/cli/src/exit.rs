@@ -52,18 +52,22 @@ impl Exit {
     /// What follows from a run: its result, and why it was cut short if it was.
     #[must_use]
     pub fn of(record: &RunRecord) -> Self {
-        let result = match record.result {
-            RunResult::Certified | RunResult::AsDeclaredScaled => Self::AsDeclared,
-            RunResult::NotCertified => Self::Failed,
-            RunResult::Inconclusive => Self::Inconclusive,
-        };
-        let cut = match record.cut_short.as_deref() {
-            None => Self::AsDeclared,
-            Some("interrupted") => Self::Interrupted,
-            Some(_) => Self::Fault,
-        };
-        result.max(cut)
+        after(record.result, record.cut_short.as_deref())
     }
+}
+
+fn after(result: RunResult, cut_short: Option<&str>) -> Exit {
+    let result = match result {
+        RunResult::Certified | RunResult::AsDeclaredScaled => Exit::AsDeclared,
+        RunResult::NotCertified => Exit::Failed,
+        RunResult::Inconclusive => Exit::Inconclusive,
+    };
+    let cut = match cut_short {
+        None => Exit::AsDeclared,
+        Some("interrupted") => Exit::Interrupted,
+        Some(_) => Exit::Fault,
+    };
+    result.max(cut)
 }
 
 impl From<Exit> for ExitCode {
@@ -74,7 +78,10 @@ impl From<Exit> for ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::Exit;
+    use super::{Exit, after};
+    use crate::Error;
+    use gatecrash_model::run_record::RunResult;
+    use gatecrash_suites::certify::CertifyError;
 
     #[test]
     fn the_precedence_is_70_130_3_1_2() {
@@ -82,6 +89,28 @@ mod tests {
             [Exit::Failed, Exit::Interrupted, Exit::AsDeclared, Exit::Fault, Exit::Inconclusive, Exit::Preflight];
         all.sort_by(|left, right| right.cmp(left));
         assert_eq!(all.map(Exit::code), [70, 130, 3, 1, 2, 0]);
+    }
+
+    #[test]
+    fn what_cut_a_run_short_is_told_before_what_it_found() {
+        for (result, whole) in [
+            (RunResult::Certified, 0),
+            (RunResult::AsDeclaredScaled, 0),
+            (RunResult::NotCertified, 1),
+            (RunResult::Inconclusive, 2),
+        ] {
+            assert_eq!(after(result, None).code(), whole);
+            assert_eq!(after(result, Some("interrupted")).code(), 130);
+            assert_eq!(after(result, Some("disk-full")).code(), 70);
+        }
+    }
+
+    #[test]
+    fn what_kept_a_run_from_a_record_has_a_code() {
+        let code = |error: CertifyError| Error::from(error).exit().code();
+        assert_eq!(code(CertifyError::Preflight(String::new())), 3);
+        assert_eq!(code(CertifyError::Disk(String::new())), 70);
+        assert_eq!(code(CertifyError::Harness(String::new())), 70);
     }
 
     #[test]

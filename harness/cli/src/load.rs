@@ -4,8 +4,9 @@ use crate::error::Error;
 use gatecrash_fixtures::adapters;
 use gatecrash_fixtures::gateway::defects::Defect;
 use gatecrash_model::adapter::{self, Adapter};
-use gatecrash_model::{Deployment, Profile, deployment};
+use gatecrash_model::{Deployment, Profile, deployment, input};
 use gatecrash_suites::{claims, profiles};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Largest template of an adapter, in bytes.
@@ -171,7 +172,7 @@ fn known_deployments() -> Vec<&'static str> {
     adapters::deployments().iter().map(|built_in| built_in.name).collect()
 }
 
-/// The text of a file. Its size is bounded before it is read: a device or a huge file is a mistake, not a wait.
+/// The text of a file. No more is read than is legal: a device or a huge file is a mistake, not a wait.
 fn read(path: &Path, what: &str, known: &[&str]) -> Result<String, Error> {
     let cannot = |seen: String| {
         Error::Input(format!(
@@ -184,11 +185,11 @@ fn read(path: &Path, what: &str, known: &[&str]) -> Result<String, Error> {
     if !found.is_file() {
         return Err(cannot("it is no file".to_owned()));
     }
-    let most = u64::try_from(gatecrash_model::input::MAX_BYTES).unwrap_or(u64::MAX);
-    if found.len() > most {
-        return Err(cannot(format!("it has {} bytes; at most {most} are read", found.len())));
-    }
-    std::fs::read_to_string(path).map_err(|error| cannot(error.to_string()))
+    let most = u64::try_from(input::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| cannot(error.to_string()))?;
+    file.take(most).read_to_end(&mut bytes).map_err(|error| cannot(error.to_string()))?;
+    input::decode(&path.display().to_string(), &bytes).map_err(|error| Error::Input(error.to_string()))
 }
 
 /// A path as an absolute one, without asking whether it exists.

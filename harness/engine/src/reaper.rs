@@ -250,15 +250,17 @@ fn watch(arguments: &Arguments) -> Result<(), String> {
     let clock = Clock::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("starting: {error}"))?;
-    let removed = runtime.block_on(clean::until_empty(&arguments.run, arguments.engine))?;
-    for folder in &arguments.delete {
-        match std::fs::remove_dir_all(folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(format!("deleting `{}`: {error}", folder.display()));
-            }
-            Ok(()) | Err(_) => {}
+    let removed = runtime.block_on(clean::until_empty(&arguments.run, arguments.engine));
+    // An engine that does not answer is no reason to leave secrets on the disk.
+    let deleted = arguments.delete.iter().map(|folder| match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("deleting `{}`: {error}", folder.display()))
         }
-    }
+        Ok(()) | Err(_) => Ok(()),
+    });
+    let deleted: Result<(), String> = deleted.fold(Ok(()), Result::and);
+    let removed = removed?;
+    deleted?;
     let listed: Vec<String> = removed.iter().map(ToString::to_string).collect();
     let after = clock.since(0).as_millis();
     tell(arguments, &format!("harness {parent} gone; removed {} in {after} ms: {}", listed.len(), listed.join(", ")));

@@ -19,6 +19,9 @@ use std::time::Duration;
 /// How long an event waits for earlier ones that are still under way.
 pub const REORDER: Duration = Duration::from_millis(400);
 
+/// What the kernel sends a process that writes past its limit for files (`ulimit -f`); one that handles it gets an error instead.
+pub const FILE_LIMIT_SIGNAL: i32 = rustix::process::Signal::XFSZ.as_raw();
+
 /// The history could not be written.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("`{path}`: {why}")]
@@ -116,10 +119,14 @@ impl Recorder {
     }
 }
 
+/// Whether an error of this kind means that nothing more fits: the disk, the user's quota, or the limit of a file.
+#[must_use]
+pub fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
 fn record_error(path: &Path, error: &io::Error) -> RecordError {
-    let disk_full =
-        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge);
-    RecordError { path: path.to_owned(), why: error.to_string(), disk_full }
+    RecordError { path: path.to_owned(), why: error.to_string(), disk_full: is_full(error.kind()) }
 }
 
 struct Waiting {

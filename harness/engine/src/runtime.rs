@@ -67,8 +67,10 @@ pub struct Network {
     pub id: String,
     /// Address on which the harness' links listen: components can reach it, and nothing else.
     pub gateway: IpAddr,
-    /// Folder of this lab on the host: logs `<name>.log`, files, disks.
+    /// Folder of this lab on the host: logs `<name>.log`. It stays.
     pub folder: PathBuf,
+    /// Folder of its components' files and disks on the host. Secrets are in it: it is removed with the lab.
+    pub work: PathBuf,
 }
 
 /// What a component's process or container is doing.
@@ -257,7 +259,7 @@ pub trait Runtime: Send + Sync {
 pub struct RuntimeOptions {
     /// Run id, in every name, label and environment: `r` and 8 lower-case letters or digits.
     pub run: String,
-    /// Folder of the run on the host; labs get folders below it.
+    /// Folder of the run on the host; labs get folders below it, and below its [`files::WORK`].
     pub folder: PathBuf,
     /// This harness' own executable that dispatches `fixture`.
     pub executable: PathBuf,

@@ -17,6 +17,38 @@ const MAX_PRINTED: usize = 20;
 /// Longest excerpt of a line in a snippet, in characters.
 const MAX_EXCERPT: usize = 120;
 
+/// The text of a file. At most one byte more than [`MAX_BYTES`] need be given: it is refused.
+///
+/// # Errors
+/// A file that is too large, or no UTF-8, with the place.
+pub fn decode(source_name: &str, bytes: &[u8]) -> Result<String, InputError> {
+    let lossy = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let one = |text: &str, at, message: String| {
+        let mut mistakes = Mistakes::new(source_name, text);
+        mistakes.add(at, message);
+        mistakes.finish(None)
+    };
+    if bytes.len() > MAX_BYTES {
+        let start = lossy(bytes.get(..MAX_BYTES).unwrap_or_default());
+        return one(&start, Position::default(), too_large());
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(error) => {
+            let before = lossy(bytes.get(..error.valid_up_to()).unwrap_or_default());
+            let line = before.split('\n').count();
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count().saturating_add(1);
+            let place = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+            let at = Position { line: place(line), column: place(column) };
+            one(&lossy(bytes), at, "this is no UTF-8 text".to_owned())
+        }
+    }
+}
+
+fn too_large() -> String {
+    format!("the file has more than {MAX_BYTES} bytes, which is the most that is read")
+}
+
 /// A place in a file: line and column from 1; 0 where it is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -52,11 +84,7 @@ impl fmt::Display for InputError {
             if number > 0 {
                 f.write_str("\n")?;
             }
-            if mistake.at.line == 0 {
-                write!(f, "{}: {}", self.source_name, mistake.message)?;
-            } else {
-                write!(f, "{}:{}:{}: {}", self.source_name, mistake.at.line, mistake.at.column, mistake.message)?;
-            }
+            write!(f, "{}:{}:{}: {}", self.source_name, mistake.at.line, mistake.at.column, mistake.message)?;
             f.write_str(&mistake.snippet)?;
         }
         let hidden = self.mistakes.len().saturating_sub(MAX_PRINTED);
@@ -85,6 +113,8 @@ impl<'t> Mistakes<'t> {
 
     /// Adds a mistake. The snippet is cut from the text now, so that the error outlives it.
     pub(crate) fn add(&mut self, at: Position, message: impl Into<String>) {
+        // What has no place of its own is wrong with the whole file: that begins at its first character.
+        let at = if at.line == 0 { Position { line: 1, column: 1 } } else { at };
         self.found.push(Mistake { at, message: message.into(), snippet: snippet(self.text, at) });
     }
 
@@ -159,7 +189,7 @@ pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{InputError, Mistakes, Position, listed};
+    use super::{InputError, MAX_BYTES, Mistakes, Position, decode, listed};
 
     fn one(text: &str, line: u64, column: u64) -> InputError {
         let mut mistakes = Mistakes::new("a.yaml", text);
@@ -175,7 +205,22 @@ mod tests {
     #[test]
     fn a_place_that_is_not_there_has_no_snippet() {
         assert_eq!(one("x: 1", 7, 4).to_string(), "a.yaml:7:4: `x` is wrong");
-        assert_eq!(one("x: 1", 0, 0).to_string(), "a.yaml: `x` is wrong");
+    }
+
+    #[test]
+    fn what_has_no_place_is_wrong_with_the_whole_file() {
+        assert_eq!(one("x: 1", 0, 0).to_string(), "a.yaml:1:1: `x` is wrong\n   |\n 1 | x: 1\n   | ^");
+        let empty = Mistakes::new("a.yaml", "").finish::<()>(None).unwrap_err();
+        assert_eq!(empty.to_string(), "a.yaml:1:1: cannot be read");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_found() {
+        assert_eq!(decode("a.yaml", "a: é\n".as_bytes()).unwrap(), "a: é\n");
+        let seen = decode("a.yaml", b"a: 1\nb: \xc3\xa9\xff\n").unwrap_err().to_string();
+        assert!(seen.starts_with("a.yaml:2:5: this is no UTF-8 text\n"), "{seen}");
+        let seen = decode("a.yaml", &vec![b'['; MAX_BYTES + 1]).unwrap_err().to_string();
+        assert!(seen.starts_with("a.yaml:1:1: the file has more than 1048576 bytes") && seen.len() < 400, "{seen}");
     }
 
     #[test]
@@ -189,7 +234,7 @@ mod tests {
 
     #[test]
     fn nothing_read_is_never_a_success() {
-        assert_eq!(Mistakes::new("a.yaml", "").finish::<()>(None).unwrap_err().to_string(), "a.yaml: cannot be read");
+        assert!(Mistakes::new("a.yaml", "").finish::<()>(None).is_err());
     }
 
     #[test]

@@ -36,12 +36,21 @@ pub enum CheckError {
     },
 }
 
+/// A saved run, judged again.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Its record.
+    pub record: RunRecord,
+    /// What is wrong with which history, with the line; empty if all could be read to their ends.
+    pub damage: Vec<String>,
+}
+
 /// Judges a saved run again, from its record and histories. A history that is cut or damaged is told as its
-/// experiment's problem, with the line; nothing over it holds.
+/// experiment's problem, with the line, and then nothing of the run holds.
 ///
 /// # Errors
 /// If the record itself cannot be read.
-pub fn check(folder: &Path) -> Result<RunRecord, CheckError> {
+pub fn check(folder: &Path) -> Result<Checked, CheckError> {
     let path = folder.join(RECORD);
     let unreadable = |why: String| CheckError::Record { path: path.display().to_string(), why };
     let text = std::fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
@@ -49,7 +58,8 @@ pub fn check(folder: &Path) -> Result<RunRecord, CheckError> {
     if record.schema_version.split('.').next() != SCHEMA_VERSION.split('.').next() {
         return Err(unreadable(format!("its version is {}; this reads {SCHEMA_VERSION}", record.schema_version)));
     }
-    Ok(judge(record, folder).0)
+    let (record, damage) = judge(record, folder);
+    Ok(Checked { record, damage })
 }
 
 pub(super) fn save(record: &RunRecord, folder: &Path) -> Result<(), String> {
@@ -131,7 +141,8 @@ fn parameters(scalars: &BTreeMap<String, Scalar>) -> Parameters {
     all
 }
 
-/// Judges the record's claims over the histories in `folder`. Returns what is wrong with each history beside it.
+/// Judges the record's claims over the histories in `folder`. Returns what is wrong with each history beside it:
+/// somebody touched this run, or its disk did, so nothing of it is proof; what it broke is broken.
 pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<String>) {
     let mut histories: Vec<History> = Vec::new();
     let mut damage = Vec::new();
@@ -147,6 +158,8 @@ pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<Str
                 experiment.events = u64::try_from(history.events().len()).unwrap_or(u64::MAX);
                 histories.push(history);
             }
+            // One that did not begin has none.
+            Err(_) if experiment.events == 0 && experiment.problem.is_some() => {}
             Err(problem) => {
                 let words = format!("{}: {problem}", experiment.history);
                 damage.push(words.clone());
@@ -154,6 +167,7 @@ pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<Str
             }
         }
     }
+    let doubt = (!damage.is_empty()).then(|| format!("the saved run is damaged: {}", damage.join("; ")));
     let all: BTreeMap<ClaimId, Claim> = claims::all().into_iter().map(|claim| (claim.claim_id(), claim)).collect();
     let deployment = record.deployment.scaled(record.scale);
     for claim in &mut record.claims {
@@ -180,7 +194,7 @@ pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<Str
                 .find_map(|experiment| {
                     experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
                 });
-            doubted((known.check)(&scope), problem)
+            doubted((known.check)(&scope), problem, doubt.as_ref())
         } else {
             Verdict::inconclusive("unknown-claim", format!("this version of gatecrash has no claim `{}`", claim.id))
         });
@@ -200,10 +214,11 @@ pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<Str
 }
 
 /// A story that did not come to its end proves nothing; what it broke is broken.
-fn doubted(verdict: Verdict, problem: Option<String>) -> Verdict {
-    match (verdict, problem) {
-        (Verdict::Holds(_), Some(problem)) => Verdict::inconclusive("cut-short", problem),
-        (verdict, _) => verdict,
+fn doubted(verdict: Verdict, problem: Option<String>, damage: Option<&String>) -> Verdict {
+    match (verdict, damage, problem) {
+        (Verdict::Holds(_), Some(damage), _) => Verdict::inconclusive("damaged", damage.clone()),
+        (Verdict::Holds(_), None, Some(problem)) => Verdict::inconclusive("cut-short", problem),
+        (verdict, _, _) => verdict,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::execute;
 use crate::exit::Exit;
 use crate::prepare::{Asked, Prepared, prepare};
 use crate::times::short;
+use gatecrash_engine::recorder::FILE_LIMIT_SIGNAL;
 use gatecrash_suites::certify::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
@@ -34,10 +35,15 @@ impl From<Certify> for Asked {
 }
 
 pub(super) async fn run(certify: Certify) -> Result<Exit, Error> {
-    let prepared = prepare(&certify.into()).await?;
-    introduce(&prepared);
     let interrupt = CancellationToken::new();
     watch_signals(&interrupt)?;
+    let asked = certify.into();
+    let prepared = tokio::select! {
+        prepared = prepare(&asked) => prepared?,
+        // Nothing was started, and nothing written.
+        () = interrupt.cancelled() => return Ok(Exit::Interrupted),
+    };
+    introduce(&prepared);
     let show = Show::new(prepared.plan.experiments.len());
     let shown = Arc::clone(&show);
     let folder = prepared.folder.clone();
@@ -65,6 +71,8 @@ fn introduce(prepared: &Prepared) {
 fn watch_signals(interrupt: &CancellationToken) -> Result<(), Error> {
     let listen = |kind| signal(kind).map_err(|error| Error::fault("listening for signals", &error));
     let (mut interrupted, mut terminated) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    // A file that may not grow is a write that fails, like a full disk, not the death of this process.
+    let _handled_from_now_on = listen(SignalKind::from_raw(FILE_LIMIT_SIGNAL))?;
     let interrupt = interrupt.clone();
     // Ends with the process.
     tokio::spawn(async move {

@@ -8,9 +8,16 @@ use crate::prepare::{Prepared, prepare};
 use crate::times::short;
 use gatecrash_model::verdict::Declared;
 use std::fmt::Write as _;
+use std::path::Path;
 
 pub(super) async fn run(certify: Certify) -> Result<Exit, Error> {
-    let prepared = prepare(&certify.into()).await?;
+    let is_named = certify.out.is_some();
+    let mut prepared = prepare(&certify.into()).await?;
+    // No run comes of this one: the same seed says the same.
+    prepared.run = "<run>".to_owned();
+    if !is_named {
+        prepared.shown_folder = Path::new("target/gatecrash").join(&prepared.run);
+    }
     put(&format!("seed {}\n{}\n", prepared.request.seed.0, text(&prepared)))?;
     Ok(Exit::AsDeclared)
 }

@@ -99,9 +99,12 @@ impl Lab {
         match began {
             Ok(()) => Ok(lab),
             Err(error) => {
-                // The first error is the one to tell; what is left the reaper takes.
-                if let Err(second) = lab.finish().await {
-                    tracing::warn!(%second, "tear-down after a failed bring-up");
+                // The first error is the one to tell, unless it came of a disk that takes no history; what is left the
+                // reaper takes.
+                match lab.finish().await {
+                    Err(second @ LabError::Record(_)) => return Err(second),
+                    Err(second) => tracing::warn!(%second, "tear-down after a failed bring-up"),
+                    Ok(_) => {}
                 }
                 Err(error)
             }
@@ -315,10 +318,10 @@ impl Lab {
     }
 
     /// Ends the lab: heals every fault, stops every stream, closes the history, removes what was started.
-    /// Goes on through errors and tells the first.
+    /// Goes on through errors and tells the gravest.
     ///
     /// # Errors
-    /// The first of: a fault that could not be healed, a history that could not be written, a component that could not be removed.
+    /// The first of: a history that could not be written, a component that could not be removed, a fault that could not be healed.
     pub async fn finish(&self) -> Result<Finished, LabError> {
         let healed = self.heal_everything().await;
         self.catch_up().await;
@@ -332,9 +335,11 @@ impl Lab {
         let events = self.inner.recorder.finish().await;
         let links = std::mem::take(&mut self.state().links);
         futures::future::join_all(links.values().map(crate::link::Link::close)).await;
-        self.inner.kit.runtime.tear_down(&self.inner.network).await?;
+        let torn_down = self.inner.kit.runtime.tear_down(&self.inner.network).await;
+        let events = events?;
+        torn_down?;
         healed?;
-        Ok(Finished { events: events? })
+        Ok(Finished { events })
     }
 }
 

@@ -45,6 +45,13 @@ pub fn mark_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::write(folder.join(FOLDER_MARKER), Identity::own().to_string())
 }
 
+/// The living harness whose temporary folder this is; `None` if it is nobody's, or its harness is gone.
+#[must_use]
+pub fn holder(folder: &Path) -> Option<Identity> {
+    let marker = std::fs::read_to_string(folder.join(FOLDER_MARKER)).ok()?;
+    marker.trim().parse().ok().filter(|harness: &Identity| harness.is_alive())
+}
+
 /// Finds and removes leftovers.
 ///
 /// # Errors

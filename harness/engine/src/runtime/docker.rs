@@ -94,6 +94,14 @@ impl DockerRuntime {
         ])
     }
 
+    /// Folder for a temporary file: it goes with the run's work folder.
+    fn scratch(&self) -> Result<PathBuf, RuntimeError> {
+        let scratch = self.options.folder.join(files::WORK);
+        std::fs::create_dir_all(&scratch)
+            .map_err(|source| failed(format!("creating `{}`", scratch.display()), source))?;
+        Ok(scratch)
+    }
+
     /// The image of a program, found or made once.
     async fn image(&self, program: &Program) -> Result<Image, RuntimeError> {
         let key = match program {
@@ -126,7 +134,7 @@ impl DockerRuntime {
             }
             Program::Fixture(_) | Program::Image { .. } | Program::Command(_) => {
                 let own = &self.options.executable;
-                image::image_from_executable(docker, "gatecrash", own, None, &self.options.folder).await?
+                image::image_from_executable(docker, "gatecrash", own, None, &self.scratch()?).await?
             }
         };
         images.insert(key.to_owned(), made.clone());
@@ -152,7 +160,7 @@ impl DockerRuntime {
         };
         let name = place.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
         let repository = format!("gatecrash-{name}");
-        image::image_from_executable(docker, &repository, &place, None, &self.options.folder).await
+        image::image_from_executable(docker, &repository, &place, None, &self.scratch()?).await
     }
 
     /// Redis: a local image, else made from what `make images` fetched or from this machine's own, else pulled. Made before pulled: whoever
@@ -172,17 +180,13 @@ impl DockerRuntime {
             None => (None, None),
         };
         if let Some(place) = place {
-            return image::image_from_executable(docker, "gatecrash-redis", &place, libraries, &self.options.folder)
-                .await;
+            return image::image_from_executable(docker, "gatecrash-redis", &place, libraries, &self.scratch()?).await;
         }
         match image::pull(docker, "redis:7").await {
             Ok(()) => Ok(Image::named("redis:7", entry)),
             Err(error) => Err(RuntimeError::NoImage {
                 image: "redis".to_owned(),
-                seen: format!(
-                    "{error}; `redis-server` is neither on PATH nor in `{}`; `make images` fetches it",
-                    folder.display()
-                ),
+                seen: format!("{error}; `redis-server` is not on PATH; `make images` fetches it"),
             }),
         }
     }
@@ -373,12 +377,7 @@ impl DockerRuntime {
 
     async fn make_network(&self, lab: &str) -> Result<Network, RuntimeError> {
         let id = format!("{}-{lab}", self.options.run);
-        let folder = self.options.folder.join(lab);
-        std::fs::create_dir_all(&folder)
-            .map_err(|source| failed(format!("creating `{}`", folder.display()), source))?;
-        // The engine mounts absolute paths only.
-        let folder = std::fs::canonicalize(&folder)
-            .map_err(|source| failed(format!("resolving `{}`", folder.display()), source))?;
+        let (folder, work) = files::of_lab(&self.options.folder, lab)?;
         let docker = &self.engine.docker;
         let existing = docker.list_networks(None::<query::ListNetworksOptions>).await;
         let existing = existing.map_err(|error| failed("listing networks".to_owned(), error))?;
@@ -394,7 +393,7 @@ impl DockerRuntime {
         for subnet in subnets::candidates(&id, &taken).into_iter().take(SUBNETS) {
             let gateway = subnet.gateway();
             match docker.create_network(self.network_request(&name, &id, &subnet.to_string(), gateway)).await {
-                Ok(_) => return Ok(Network { id, gateway: gateway.into(), folder }),
+                Ok(_) => return Ok(Network { id, gateway: gateway.into(), folder, work }),
                 // Taken meanwhile by a concurrent run, or by something that only the engine knows.
                 Err(error) if error.to_string().to_lowercase().contains("overlap") => last = error.to_string(),
                 Err(error) => return Err(failed(format!("making network `{name}` ({subnet})"), error)),
@@ -425,9 +424,8 @@ impl DockerRuntime {
         for round in 0..TEAR_DOWN_ROUNDS {
             left = engine::labelled_by(docker, label.clone()).await?;
             if left.is_empty() {
-                let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-                started.retain(|(id, _)| *id != network.id);
-                return Ok(());
+                self.started.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| *id != network.id);
+                return files::remove_work(network).await;
             }
             if round == 0 {
                 let prefix = Self::container(network, "");

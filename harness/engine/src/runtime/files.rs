@@ -1,19 +1,65 @@
-//! The folder of a component on the host, the same in every runtime: `<folder>/<name>/{files,disk}` and `<folder>/<name>.log`.
+//! The folders of a component on the host, the same in every runtime: `<work>/<name>/{files,disk}` and `<folder>/<name>.log`.
+//!
+//! What components are told and what they keep holds secrets and tokens: the work folder goes with the lab, and the reaper and
+//! `sweep` remove that of a killed run. Logs stay.
 
 use super::{Network, RuntimeError};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Folder below that of a run in which components' files and disks live while it runs.
+pub const WORK: &str = "work";
+
+/// How often the removal of a folder is tried again while somebody still writes into it.
+const REMOVAL_ROUNDS: u32 = 10;
+
+/// Makes the folders of a lab below that of its run: the one that stays and the work folder, both as absolute paths.
+///
+/// # Errors
+/// [`RuntimeError::Failed`] with the path.
+pub fn of_lab(run: &Path, lab: &str) -> Result<(PathBuf, PathBuf), RuntimeError> {
+    let make = |folder: PathBuf| {
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| failed(format!("creating `{}`", folder.display()), source))?;
+        // Components run elsewhere, and an engine mounts absolute paths only.
+        std::fs::canonicalize(&folder).map_err(|source| failed(format!("resolving `{}`", folder.display()), source))
+    };
+    Ok((make(run.join(lab))?, make(run.join(WORK).join(lab))?))
+}
+
+/// Removes the work folder of a lab; one that is gone is no error.
+///
+/// # Errors
+/// [`RuntimeError::Failed`] with the path.
+pub async fn remove_work(network: &Network) -> Result<(), RuntimeError> {
+    let doing = || format!("removing `{}`", network.work.display());
+    let mut round = 0;
+    loop {
+        let work = network.work.clone();
+        let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(work)).await;
+        match removed.map_err(|source| failed(doing(), source))? {
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            // A child of a killed component may write one last file.
+            Err(source) if source.kind() == std::io::ErrorKind::DirectoryNotEmpty && round < REMOVAL_ROUNDS => {
+                round += 1;
+                crate::clock::sleep(Duration::from_millis(20)).await;
+            }
+            other => return other.map_err(|source| failed(doing(), source)),
+        }
+    }
+}
 
 /// Where the files of `name` are on the host.
 #[must_use]
 pub fn files(network: &Network, name: &str) -> PathBuf {
-    network.folder.join(name).join("files")
+    network.work.join(name).join("files")
 }
 
 /// Where the local disk of `name` is on the host.
 #[must_use]
 pub fn disk(network: &Network, name: &str) -> PathBuf {
-    network.folder.join(name).join("disk")
+    network.work.join(name).join("disk")
 }
 
 /// Where stdout and stderr of `name` are on the host.
@@ -120,6 +166,7 @@ mod tests {
             id: "n".to_owned(),
             gateway: std::net::Ipv4Addr::LOCALHOST.into(),
             folder: folder.path().to_owned(),
+            work: folder.path().join(WORK),
         };
         write(&network, "a", &[("old".to_owned(), b"1".to_vec()), ("sub/x".to_owned(), b"2".to_vec())]).unwrap();
         std::fs::write(disk(&network, "a").join("kept"), "3").unwrap();
@@ -130,7 +177,21 @@ mod tests {
         assert!(disk(&network, "a").join("kept").exists());
         let error = write(&network, "a", &[("../escape".to_owned(), Vec::new())]).unwrap_err();
         assert_matches!(error, RuntimeError::Failed { .. });
-        assert!(!folder.path().join("a/escape").exists());
+        assert!(!folder.path().join("work/a/escape").exists());
+    }
+
+    #[tokio::test]
+    async fn the_work_folder_goes_and_the_logs_stay() {
+        let run = tempfile::tempdir().unwrap();
+        let (folder, work) = of_lab(run.path(), "lab").unwrap();
+        let network = Network { id: "n".to_owned(), gateway: std::net::Ipv4Addr::LOCALHOST.into(), folder, work };
+        write(&network, "a", &[("secret".to_owned(), b"1".to_vec())]).unwrap();
+        std::fs::write(log(&network, "a"), "said").unwrap();
+        for _twice in 0..2 {
+            remove_work(&network).await.unwrap();
+            assert!(!network.work.exists());
+            assert_eq!(tail(&log(&network, "a"), 1), "said");
+        }
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl ProcessRuntime {
             .env(HARNESS_VARIABLE, &self.harness)
             .envs(launch.environment)
             .envs(&component.environment)
-            .current_dir(network.folder.join(name))
+            .current_dir(network.work.join(name))
             .stdin(Stdio::null())
             .stdout(output.0)
             .stderr(output.1)
@@ -178,18 +178,13 @@ impl ProcessRuntime {
         if let Some(place) = executable::on_path("redis-server", &executable::search_path()) {
             return Ok((place, Vec::new()));
         }
-        let looked = self.tools.as_deref().map(|tools| tools.join("redis"));
-        let found = looked.as_deref().and_then(|folder| {
-            executable::on_path(&folder.join("redis-server").to_string_lossy(), std::ffi::OsStr::new(""))
+        let folder = self.tools.as_deref().map(|tools| tools.join("redis"));
+        let found = folder.and_then(|folder| {
+            let place = folder.join("redis-server");
+            let place = executable::on_path(&place.to_string_lossy(), std::ffi::OsStr::new(""))?;
+            Some((place, library_path(&folder.join("lib"))))
         });
-        match (found, looked) {
-            (Some(place), Some(folder)) => Ok((place, library_path(&folder.join("lib")))),
-            (None, Some(folder)) => Err(format!(
-                "`redis-server` is neither on PATH nor in `{}`; `make images` fetches it",
-                folder.display()
-            )),
-            (_, None) => Err("`redis-server` is not on PATH".to_owned()),
-        }
+        found.ok_or_else(|| "`redis-server` is not on PATH; `make images` fetches it".to_owned())
     }
 }
 
@@ -246,11 +241,13 @@ impl Runtime for ProcessRuntime {
     }
 
     fn environment(&self) -> Vec<String> {
+        // Reports travel: paths of this machine are nobody else's business.
         let redis = match self.redis() {
-            Ok((place, _)) => format!("redis: `{}`", place.display()),
+            Ok((_, variables)) if variables.is_empty() => "redis: `redis-server` on PATH".to_owned(),
+            Ok(_) => "redis: `redis-server` that `make images` fetched".to_owned(),
             Err(why) => format!("redis: none ({why})"),
         };
-        vec![format!("processes on loopback addresses, fixtures from `{}`", self.options.executable.display()), redis]
+        vec!["processes on loopback addresses".to_owned(), redis]
     }
 
     fn has_redis(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -298,19 +295,14 @@ impl Runtime for ProcessRuntime {
                 let twice = std::io::Error::new(std::io::ErrorKind::AlreadyExists, "this run has a lab of that name");
                 return Err(failed(format!("making network `{id}`"), twice));
             }
-            let folder = self.options.folder.join(lab);
-            std::fs::create_dir_all(&folder)
-                .map_err(|source| failed(format!("creating `{}`", folder.display()), source))?;
-            // Components run elsewhere: what they are told must not depend on where.
-            let folder = std::path::absolute(&folder)
-                .map_err(|source| failed(format!("resolving `{}`", folder.display()), source))?;
+            let (folder, work) = files::of_lab(&self.options.folder, lab)?;
             let lease = Lease::take(&id).map_err(|source| {
                 failed(format!("leasing loopback addresses for network `{id}` in 127.16.0.0 to 127.239.255.0"), source)
             })?;
             let gateway = lease.host(1).into();
             let leased = Leased { lease, hosts: BTreeMap::new(), started: BTreeMap::new() };
             self.networks().insert(id.clone(), leased);
-            Ok(Network { id, gateway, folder })
+            Ok(Network { id, gateway, folder, work })
         }
         .boxed()
     }
@@ -446,7 +438,7 @@ impl Runtime for ProcessRuntime {
             let killed = join_all(all.iter().map(|(name, child)| child.kill(name))).await;
             killed.into_iter().collect::<Result<(), RuntimeError>>()?;
             self.networks().remove(&network.id);
-            Ok(())
+            files::remove_work(network).await
         }
         .boxed()
     }

@@ -151,7 +151,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
 pub(crate) fn read(source_name: &str, text: &str) -> Result<Node, InputError> {
     let mut mistakes = Mistakes::new(source_name, text);
     if text.len() > MAX_BYTES {
-        mistakes.add(Position::default(), format!("the file has {} bytes; at most {MAX_BYTES} are read", text.len()));
+        mistakes.add(Position::default(), super::too_large());
         return mistakes.finish(None);
     }
     let options = serde_saphyr::options! {

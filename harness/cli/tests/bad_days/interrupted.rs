@@ -1,0 +1,119 @@
+//! Ctrl-C at any moment: what was injected is healed, what was started is removed, and the partial report says so.
+
+use crate::watch::{Place, Running};
+use gatecrash_engine::clock::Clock;
+use gatecrash_model::history::{EventKind, FaultStage, format};
+use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a run may take to come to the moment of the test.
+const MOMENT_WITHIN: Duration = Duration::from_secs(60);
+/// How long healing, tearing down and reporting may take.
+const END_WITHIN: Duration = Duration::from_secs(30);
+
+const FAULTY: [&str; 8] = ["certify", "flex-managed", "--seed", "7", "--only", "CFG-01", "--out", "out"];
+
+fn start(place: &Place, runtime: &str) -> Running {
+    let words: Vec<&str> = FAULTY.into_iter().chain(["--runtime", runtime]).collect();
+    Running::start(place.gatecrash(&words))
+}
+
+fn histories(place: &Place) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(place.path().join("out")).into_iter().flatten().flatten();
+    let is_history =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("history-"));
+    entries.map(|entry| entry.path()).filter(is_history).collect()
+}
+
+/// Whether a history has a line with these words already.
+fn recorded(place: &Place, words: &str) -> bool {
+    histories(place).iter().any(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains(words)))
+}
+
+/// While everything is brought up, while nothing is wrong yet, while a fault is in place.
+pub(crate) fn at_several_moments() {
+    type Moment = fn(&Place, &Running) -> bool;
+    let moments: [(&str, Moment); 3] = [
+        ("bring-up", |_, running| running.said().contains("started ")),
+        ("steady", |place, _| recorded(place, "\"phase\":\"steady\"")),
+        ("fault", |place, _| recorded(place, "\"stage\":\"injected\"")),
+    ];
+    for (name, moment) in moments {
+        let place = Place::new();
+        let mut running = start(&place, "process");
+        running.until(MOMENT_WITHIN, name, |running| moment(&place, running));
+        interrupt(&place, running, name, false);
+    }
+}
+
+pub(crate) fn docker() {
+    let place = Place::new();
+    let mut running = start(&place, "docker");
+    running.until(MOMENT_WITHIN, "a fault", |_| recorded(&place, "\"stage\":\"injected\""));
+    interrupt(&place, running, "fault", true);
+}
+
+fn interrupt(place: &Place, mut running: Running, moment: &str, with_engine: bool) {
+    let clock = Clock::start();
+    running.signal(Signal::SIGINT);
+    let status = running.wait(END_WITHIN);
+    println!("interrupted at {moment}: ended {:?} later", clock.since(0));
+    let said = running.said();
+    assert_eq!(status.code(), Some(130), "{moment}: {said}");
+    assert!(said.contains("interrupted: healing and tearing down"), "{moment}: {said}");
+    assert_eq!(running.left(with_engine), Vec::<String>::new(), "{moment}");
+    assert_eq!(place.temporary(), Vec::<PathBuf>::new(), "{moment}");
+    report_is_partial(&place.path().join("out"));
+    for history in histories(place) {
+        healed(&history);
+    }
+}
+
+fn report_is_partial(folder: &Path) {
+    let text = std::fs::read_to_string(folder.join("report.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(report["cutShort"], "interrupted");
+    assert_eq!(report["result"], "inconclusive");
+    for claim in report["claims"].as_array().expect("claims") {
+        assert_ne!(claim["observed"], "holds", "{claim}");
+    }
+    for name in ["summary.md", "report.html", "junit.xml"] {
+        let text = std::fs::read_to_string(folder.join(name)).expect("a report");
+        assert!(text.contains("interrupted"), "`{name}` does not say that the run was interrupted");
+    }
+}
+
+/// The history has its closing mark, and every fault that was injected was healed.
+fn healed(path: &Path) {
+    let file = BufReader::new(File::open(path).expect("a history"));
+    let read = format::read(file).expect("a header");
+    assert!(read.problem.is_none() && read.history.is_complete(), "{}: {:?}", path.display(), read.problem);
+    let at = |wanted: FaultStage| -> BTreeSet<u32> {
+        let events = read.history.events().iter();
+        let stages = events.filter_map(|event| match event.kind {
+            EventKind::Fault { fault, stage, .. } if stage == wanted => Some(fault),
+            _ => None,
+        });
+        stages.collect()
+    };
+    assert_eq!(at(FaultStage::Injected), at(FaultStage::Healed), "{}", path.display());
+}
+
+/// The second one ends at once; the reaper does the rest.
+pub(crate) fn twice() {
+    let place = Place::new();
+    let mut running = start(&place, "process");
+    running.until(MOMENT_WITHIN, "a fault", |_| recorded(&place, "\"stage\":\"injected\""));
+    let there = running.left(false).len();
+    assert!(there > 5, "{there} processes of ours");
+    running.signal(Signal::SIGINT);
+    running.until(Duration::from_secs(5), "word of it", |running| running.said().contains("again to end at once"));
+    running.signal(Signal::SIGINT);
+    let status = running.wait(Duration::from_secs(2));
+    assert_eq!(status.code(), Some(130), "{}", running.said());
+    running.until_gone(&place, false);
+}

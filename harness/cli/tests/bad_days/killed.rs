@@ -1,0 +1,53 @@
+//! SIGKILL of the command line at ten random moments: within 5 s nothing of ours is left.
+
+use crate::watch::{GONE_WITHIN, Place, Running};
+use gatecrash_engine::clock::wall_s;
+use gatecrash_model::Seed;
+use nix::sys::signal::Signal;
+use std::time::Duration;
+
+const MOMENTS: u64 = 10;
+/// Runs that are killed side by side: the clock of none of them is judged, only the 5 s after its end.
+const AT_ONCE: usize = 2;
+
+/// The seed of the moments is printed; `GATECRASH_TEST_SEED` repeats them.
+pub(crate) fn at_ten_moments(runtime: &'static str) {
+    let asked = std::env::var_os("GATECRASH_TEST_SEED").and_then(|seed| seed.to_str()?.parse().ok());
+    let seed = Seed(asked.unwrap_or_else(|| wall_s() % 1_000_000));
+    println!("{runtime}: the seed of the moments is {} (GATECRASH_TEST_SEED repeats them)", seed.0);
+    let mut moments: Vec<Duration> = (0..MOMENTS).map(|number| moment(seed, runtime, number)).collect();
+    // The longest first, so that the last to end is not alone.
+    moments.sort();
+    let bit: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE)
+            .map(|worker| {
+                let mine: Vec<Duration> = moments.iter().rev().skip(worker).step_by(AT_ONCE).copied().collect();
+                scope.spawn(move || mine.into_iter().filter(|after| kill_after(runtime, *after) > 0).count())
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().expect("no leftover")).sum()
+    });
+    assert!(bit >= 5, "only {bit} of {MOMENTS} kills met anything that could be left: the moments are too early");
+}
+
+/// Four in ten while everything is brought up, the others while experiments run.
+fn moment(seed: Seed, runtime: &str, number: u64) -> Duration {
+    let (bring_up_ms, whole_ms) = if runtime == "docker" { (2_500, 6_000) } else { (600, 5_000) };
+    let span = if number < 4 { bring_up_ms } else { whole_ms };
+    Duration::from_millis(seed.derive(&format!("{runtime} {number}")).0 % span)
+}
+
+/// Starts a certification of everything, kills it, and waits until nothing is left. Returns how much there was.
+fn kill_after(runtime: &str, after: Duration) -> usize {
+    let place = Place::new();
+    let words = ["certify", "flex-managed", "--runtime", runtime, "--seed", "7", "--out", "out"];
+    let mut running = Running::start(place.gatecrash(&words));
+    running.until(after + GONE_WITHIN, "the moment", |running| running.age() >= after);
+    let with_engine = runtime == "docker";
+    let there = running.left(with_engine).len();
+    running.signal(Signal::SIGKILL);
+    running.wait(GONE_WITHIN);
+    let gone = running.until_gone(&place, with_engine);
+    println!("{runtime}: killed after {after:?}: {there} things of ours were there, none {gone:?} later");
+    there
+}
