@@ -43,9 +43,10 @@ fn explain(claim: &Claim) -> Vec<String> {
         Reads::Every => lines.push("  the history of every experiment".to_owned()),
         Reads::Experiments(names) => {
             let known = experiments::all();
+            let widest = names.iter().map(|name| name.len()).max().unwrap_or_default();
             for name in names {
                 let story = known.iter().find(|known| known.name == *name).map_or("", |known| known.story);
-                lines.push(format!("  {name:<18} {story}"));
+                lines.push(format!("  {name:<widest$}  {story}"));
             }
         }
     }

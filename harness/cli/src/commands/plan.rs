@@ -43,9 +43,10 @@ pub(super) fn text(prepared: &Prepared) -> String {
     }
 
     lines.push(format!("experiments {}, at most {} at the same time", plan.experiments.len(), prepared.parallel));
+    let widest = plan.experiments.iter().map(|planned| planned.experiment.name.len()).max().unwrap_or_default();
     for planned in &plan.experiments {
         let experiment = &planned.experiment;
-        lines.push(format!("  {:<18} {:>11}  {}", experiment.name, short(planned.expected), experiment.story));
+        lines.push(format!("  {:<widest$}  {:>11}  {}", experiment.name, short(planned.expected), experiment.story));
     }
 
     let mut judged = String::new();

@@ -62,15 +62,6 @@ fn ends_with_70(running: &mut Running, place: &Place, words: &str) {
     assert_eq!(status.code(), Some(70), "{said}");
     assert!(said.contains("the run could not be saved: experiment `"), "{said}");
     assert!(said.contains("history-") && said.contains(words) && said.contains("--out"), "{said}");
-    // Of whichever process in that namespace: nothing with our marker was started below this folder.
-    assert_eq!(running.left(false), Vec::<String>::new());
-    assert_eq!(below(place), Vec::<String>::new());
+    assert_eq!(place.processes(), Vec::<String>::new());
     assert_eq!(place.temporary(), Vec::<PathBuf>::new());
-}
-
-/// Processes whose current folder is below this place: those of a harness that a shell started.
-fn below(place: &Place) -> Vec<String> {
-    let entries = std::fs::read_dir("/proc").expect("processes").flatten();
-    let folders = entries.filter_map(|entry| std::fs::read_link(entry.path().join("cwd")).ok());
-    folders.filter(|folder| folder.starts_with(place.path())).map(|folder| folder.display().to_string()).collect()
 }

@@ -22,25 +22,13 @@ fn start(place: &Place, runtime: &str) -> Running {
     Running::start(place.gatecrash(&words))
 }
 
-fn histories(place: &Place) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(place.path().join("out")).into_iter().flatten().flatten();
-    let is_history =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("history-"));
-    entries.map(|entry| entry.path()).filter(is_history).collect()
-}
-
-/// Whether a history has a line with these words already.
-fn recorded(place: &Place, words: &str) -> bool {
-    histories(place).iter().any(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains(words)))
-}
-
 /// While everything is brought up, while nothing is wrong yet, while a fault is in place.
 pub(crate) fn at_several_moments() {
     type Moment = fn(&Place, &Running) -> bool;
     let moments: [(&str, Moment); 3] = [
         ("bring-up", |_, running| running.said().contains("started ")),
-        ("steady", |place, _| recorded(place, "\"phase\":\"steady\"")),
-        ("fault", |place, _| recorded(place, "\"stage\":\"injected\"")),
+        ("steady", |place, _| place.recorded("\"phase\":\"steady\"")),
+        ("fault", |place, _| place.recorded("\"stage\":\"injected\"")),
     ];
     for (name, moment) in moments {
         let place = Place::new();
@@ -53,7 +41,7 @@ pub(crate) fn at_several_moments() {
 pub(crate) fn docker() {
     let place = Place::new();
     let mut running = start(&place, "docker");
-    running.until(MOMENT_WITHIN, "a fault", |_| recorded(&place, "\"stage\":\"injected\""));
+    running.until(MOMENT_WITHIN, "a fault", |_| place.recorded("\"stage\":\"injected\""));
     interrupt(&place, running, "fault", true);
 }
 
@@ -68,7 +56,7 @@ fn interrupt(place: &Place, mut running: Running, moment: &str, with_engine: boo
     assert_eq!(running.left(with_engine), Vec::<String>::new(), "{moment}");
     assert_eq!(place.temporary(), Vec::<PathBuf>::new(), "{moment}");
     report_is_partial(&place.path().join("out"));
-    for history in histories(place) {
+    for history in place.histories() {
         healed(&history);
     }
 }
@@ -107,7 +95,7 @@ fn healed(path: &Path) {
 pub(crate) fn twice() {
     let place = Place::new();
     let mut running = start(&place, "process");
-    running.until(MOMENT_WITHIN, "a fault", |_| recorded(&place, "\"stage\":\"injected\""));
+    running.until(MOMENT_WITHIN, "a fault", |_| place.recorded("\"stage\":\"injected\""));
     let there = running.left(false).len();
     assert!(there > 5, "{there} processes of ours");
     running.signal(Signal::SIGINT);

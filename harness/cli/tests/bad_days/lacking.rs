@@ -41,6 +41,7 @@ fn refused(place: &Place, runtime: &str) -> String {
     let said = running.said();
     assert_eq!(status.code(), Some(3), "{said}");
     assert_eq!(running.left(runtime == "docker"), Vec::<String>::new());
+    assert_eq!(place.processes(), Vec::<String>::new());
     assert_eq!(place.temporary(), Vec::<PathBuf>::new());
     assert!(!place.path().join("out/report.json").exists(), "nothing was certified, so there is no report");
     said

@@ -11,7 +11,7 @@ use std::time::Duration;
 const END_WITHIN: Duration = Duration::from_secs(120);
 const REPORTS: [&str; 4] = ["report.json", "junit.xml", "summary.md", "report.html"];
 const ASKED: [&str; 10] =
-    ["flex-managed", "--runtime", "process", "--seed", "7", "--only", "TOK-01", "--only", "QUO-01", "--parallel"];
+    ["flex-managed", "--runtime", "process", "--seed", "7", "--only", "TOK-01", "--only", "CON-01", "--parallel"];
 
 /// One run, several looks: starting one for each would cost a minute.
 pub(crate) fn a_run_and_what_becomes_of_it() {
@@ -142,7 +142,7 @@ fn check_says_the_same(place: &Place) {
         let (code, table, said) = run(place, &["check", "out"]);
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("judged again: the same, byte for byte"), "{said}");
-        assert!(table.contains("TOK-01") && table.contains("QUO-01"), "{table}");
+        assert!(table.contains("TOK-01") && table.contains("CON-01"), "{table}");
         assert_eq!(reports(&out), before);
     }
     // Without the reports they are made anew, the same.
@@ -206,7 +206,7 @@ enum Damage {
 }
 
 fn damaged(place: &Place, out: &Path, damage: Damage) {
-    let path = out.join("history-quota-shared.jsonl");
+    let path = out.join("history-slow-contracts.jsonl");
     let (whole, before) = (std::fs::read(&path).expect("a history"), reports(out));
     let ends: Vec<usize> = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
     let (lines, middle) = (ends.len(), ends.len() / 2);
@@ -234,7 +234,7 @@ fn damaged(place: &Place, out: &Path, damage: Damage) {
     }
     let (code, table, said) = run(place, &["check", "out"]);
     assert_eq!(code, Some(2), "{damage:?}: {said}{table}");
-    let named = format!("history-quota-shared.jsonl: {expected}");
+    let named = format!("history-slow-contracts.jsonl: {expected}");
     assert!(said.contains(&named), "{damage:?}: no `{named}` in:\n{said}");
     assert!(said.contains("nothing of it is judged as held"), "{damage:?}: {said}");
     assert!(table.contains("0 judged of 2 applicable"), "{damage:?}: {table}");

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// How long a run may take until its components are there.
 const UP_WITHIN: Duration = Duration::from_secs(60);
+/// What a history has once everything is up.
+const STORY: &str = "\"phase\":\"steady\"";
 /// Components of the smallest deployment that is started here.
 const LEAST: usize = 6;
 
@@ -28,9 +30,8 @@ fn sweep_beside_a_living_run(runtime: &str) {
     let (living_place, dead_place) = (Place::new(), Place::new());
     let mut living = start(&living_place, runtime);
     let mut dead = start(&dead_place, runtime);
-    for run in [&mut living, &mut dead] {
-        run.until(UP_WITHIN, "its components", |run| run.left(with_engine).len() > LEAST);
-    }
+    living.until(UP_WITHIN, "its story", |_| living_place.recorded(STORY));
+    dead.until(UP_WITHIN, "its story", |_| dead_place.recorded(STORY));
     // A machine that lost its reaper too: nobody else cleans up.
     dead.kill_reapers();
     dead.signal(Signal::SIGKILL);

@@ -3,6 +3,7 @@
 use gatecrash_engine::clock::{Clock, sleep};
 use gatecrash_engine::reaper::proc::{self, Identity};
 use gatecrash_engine::runtime::docker::engine;
+use gatecrash_engine::runtime::files::WORK;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead as _, BufReader};
@@ -68,26 +69,61 @@ impl Place {
         command
     }
 
-    /// Files of components, and temporary ones: what may not be there once a run is over.
-    pub(crate) fn temporary(&self) -> Vec<PathBuf> {
+    /// Every file and folder below it, by its path inside. What is deleted meanwhile is left out.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.path().to_owned()];
         while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
-                let path = entry.path();
-                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                let inside = path.strip_prefix(self.path()).expect("below");
-                let is_temporary = inside.starts_with("tmp") && inside != Path::new("tmp");
-                if is_temporary || inside.components().any(|part| part.as_os_str() == "work") {
-                    found.push(path.clone());
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(entry.path());
                 }
-                if is_folder {
-                    folders.push(path);
-                }
+                found.extend(entry.path().strip_prefix(self.path()).map(Path::to_owned));
             }
         }
         found
     }
+
+    /// Files of components, and temporary ones: what may not be there once a run is over.
+    pub(crate) fn temporary(&self) -> Vec<PathBuf> {
+        let is_temporary = |path: &PathBuf| {
+            let is_work = path.components().any(|part| part.as_os_str() == WORK);
+            is_work || (path.starts_with("tmp") && path != Path::new("tmp"))
+        };
+        self.files().into_iter().filter(is_temporary).collect()
+    }
+
+    /// The histories of the runs here.
+    pub(crate) fn histories(&self) -> Vec<PathBuf> {
+        let is_one =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("history-"));
+        self.files().into_iter().filter(is_one).map(|path| self.path().join(path)).collect()
+    }
+
+    /// Whether a history here has these words already.
+    pub(crate) fn recorded(&self, words: &str) -> bool {
+        self.histories().iter().any(|path| std::fs::read_to_string(path).is_ok_and(|text| text.contains(words)))
+    }
+
+    /// Every living process that was started from here, by whatever way: they have this place's folder for temporary files.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let wanted = format!("TMPDIR={}", self.path().join("tmp").display());
+        let is_ours = |pid: &u32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let carries = environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
+            carries && proc::stat(*pid).is_some_and(|stat| stat.state != 'Z')
+        };
+        let line = |pid: u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            format!("process {pid} {}", String::from_utf8_lossy(&line).replace('\0', " "))
+        };
+        pids().into_iter().filter(is_ours).map(line).collect()
+    }
+}
+
+fn pids() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("processes").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// The binary under test.
@@ -193,6 +229,7 @@ impl Running {
         let clock = Clock::start();
         loop {
             let mut left = self.left(with_engine);
+            left.extend(place.processes());
             left.extend(place.temporary().iter().map(|path| format!("file {}", path.display())));
             let after = clock.since(0);
             if left.is_empty() && after <= GONE_WITHIN {
@@ -217,12 +254,10 @@ impl Drop for Running {
 /// Reapers of a harness: `... fixture reaper --run RUN --parent PID:START ...`.
 fn reapers(harness: Identity) -> Vec<u32> {
     let wanted = format!("--parent\0{harness}\0");
-    let entries = std::fs::read_dir("/proc").expect("processes").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_one = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let lives = proc::stat(*pid).is_some_and(|stat| stat.state != 'Z');
         lives && String::from_utf8_lossy(&line).contains(&wanted)
     };
-    pids.filter(is_one).collect()
+    pids().into_iter().filter(is_one).collect()
 }
