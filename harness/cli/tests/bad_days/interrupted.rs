@@ -82,9 +82,9 @@ fn healed(path: &Path) {
     assert!(read.problem.is_none() && read.history.is_complete(), "{}: {:?}", path.display(), read.problem);
     let at = |wanted: FaultStage| -> BTreeSet<u32> {
         let events = read.history.events().iter();
-        let stages = events.filter_map(|event| match event.kind {
-            EventKind::Fault { fault, stage, .. } if stage == wanted => Some(fault),
-            _ => None,
+        let stages = events.filter_map(|event| {
+            let EventKind::Fault { fault, stage, .. } = event.kind else { return None };
+            (stage == wanted).then_some(fault)
         });
         stages.collect()
     };

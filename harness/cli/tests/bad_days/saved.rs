@@ -41,10 +41,14 @@ fn certify(place: &Place, out: &str) -> BTreeSet<String> {
     let mut running = Running::start(command);
     let mut secrets = BTreeSet::new();
     running.until(END_WITHIN, "secrets", |_| {
-        collect(&place.path().join(out).join("work"), &mut secrets);
-        // Of 30 clients and at least three signing materials, and each gateway's own file was seen.
-        secrets.len() > 33
+        collect(place, &mut secrets);
+        // Of 25 clients and of the signing materials.
+        secrets.len() > 26
     });
+    // Two runs in one folder would take each other's files away.
+    let (code, _, said) = run(place, &words("certify", out).iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains(&format!("`{out}` is in use by another run")), "{said}");
     let status = running.wait(END_WITHIN);
     assert_eq!(status.code(), Some(0), "{}", running.said());
     assert_eq!(running.left(false), Vec::<String>::new());
@@ -53,10 +57,12 @@ fn certify(place: &Place, out: &str) -> BTreeSet<String> {
 }
 
 /// Every value called a secret in the files that components are given.
-fn collect(folder: &Path, secrets: &mut BTreeSet<String>) {
-    for path in files(folder).iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+fn collect(place: &Place, secrets: &mut BTreeSet<String>) {
+    let is_json = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "json");
+    for path in place.temporary().iter().filter(is_json) {
         // One that is being written is read the next time.
-        let Ok(Ok(value)) = std::fs::read(path).map(|bytes| serde_json::from_slice::<Value>(&bytes)) else { continue };
+        let bytes = std::fs::read(place.path().join(path)).unwrap_or_default();
+        let Ok(value) = serde_json::from_slice::<Value>(&bytes) else { continue };
         named(&value, false, secrets);
     }
 }
@@ -72,19 +78,6 @@ fn named(value: &Value, is_secret: bool, secrets: &mut BTreeSet<String>) {
         }
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-/// All files below a folder; none if it is not there.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found.extend(files(&entry.path()));
-        } else {
-            found.push(entry.path());
-        }
-    }
-    found
 }
 
 fn read(path: &Path) -> String {
@@ -106,10 +99,11 @@ fn summary_is_appended(place: &Place) {
 fn no_secret_and_no_path(place: &Place, secrets: &BTreeSet<String>) {
     let here = place.path().display().to_string();
     let built = Path::new(BINARY).parent().expect("a folder").display().to_string();
-    let all = files(&place.path().join("out"));
+    let all = place.files().into_iter().filter(|path| path.starts_with("out") && place.path().join(path).is_file());
+    let all: Vec<PathBuf> = all.collect();
     assert!(all.len() > 12, "reports, histories and logs: {all:?}");
     for path in all {
-        let text = read(&path);
+        let text = read(&place.path().join(&path));
         let shown = path.display();
         for secret in secrets {
             assert!(!text.contains(secret.as_str()), "{shown} has the secret {secret}");

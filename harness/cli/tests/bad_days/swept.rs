@@ -71,7 +71,7 @@ fn start(place: &Place, runtime: &str) -> Running {
         "--seed",
         "7",
         "--only",
-        "QUO-01",
+        "LAT-01",
     ]))
 }
 

@@ -169,7 +169,7 @@ impl Running {
     /// Waits until `what` says yes; at most so long, and not beyond its end.
     pub(crate) fn until(&mut self, within: Duration, what: &str, mut yes: impl FnMut(&Self) -> bool) {
         let clock = Clock::start();
-        while !yes(self) {
+        while !yes(&*self) {
             let ended = self.child.try_wait().expect("its state");
             assert!(ended.is_none(), "it ended ({ended:?}) before {what}:\n{}", self.said());
             assert!(clock.since(0) < within, "no {what} after {within:?}:\n{}", self.said());
