@@ -119,6 +119,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// How an experiment ended.
+#[derive(Debug)]
 enum Ended {
     Whole,
     Interrupted,

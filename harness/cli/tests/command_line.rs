@@ -115,6 +115,7 @@ fn every_mistake_has_place_snippet_and_legal_values() {
     }
 }
 
+#[expect(clippy::expect_used, reason = "a helper of tests: without its files there is nothing to test")]
 fn refused(what: &str, files: &[(&str, &str)], arguments: &[&str], place: &str, legal: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {

@@ -1,6 +1,7 @@
 //! The disk is full while a history is recorded: said, healed, removed, exit 70.
 
 use crate::watch::{BINARY, Place, Running};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub(crate) fn namespaces_missing() -> Option<String> {
 /// A shell that may mount: root's own, or a user's who is root in a namespace.
 fn unshare(script: &str) -> Command {
     let mut command = Command::new("unshare");
-    let is_root = nix::unistd::geteuid().is_root();
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
     command.args(if is_root { &["-m"][..] } else { &["-U", "-r", "-m"] });
     command.args(["--", "/bin/sh", "-c", script, BINARY]);
     command
