@@ -178,7 +178,10 @@ pub(crate) fn read(source_name: &str, text: &str) -> Result<Node, InputError> {
             let at = error.location().map(position).unwrap_or_default();
             // The message ends with a place of its own, which is said already.
             let message = error.without_snippet().to_string();
-            let message = message.split(" at line ").next().unwrap_or_default().trim().to_owned();
+            let message = match message.split(" at line ").next().unwrap_or_default().trim() {
+                "recursion limit exceeded" => format!("nested too deep; at most {MAX_DEPTH} levels are read"),
+                other => other.to_owned(),
+            };
             mistakes.add(at, message);
             mistakes.finish(None)
         }
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test_case(&"[".repeat(10_000_000), "bytes" ; "ten megabytes of nested lists")]
-    #[test_case(&"[".repeat(1_000_000), "1:25: " ; "a megabyte of nested lists")]
+    #[test_case(&"[".repeat(1_000_000), "1:25: nested too deep; at most 24 levels are read" ; "a megabyte of nested lists")]
     #[test_case(&"- ".repeat(500_000), "1:" ; "a megabyte of nested block lists")]
     #[test_case(&bomb(), "" ; "nested anchors")]
     #[test_case("a: *b", "1:4: " ; "unknown anchor")]
