@@ -9,6 +9,7 @@ mod background;
 mod bring_up;
 mod faults;
 mod followers;
+mod lateness;
 mod management;
 mod operations;
 mod replicas;
@@ -17,6 +18,7 @@ mod topology;
 mod traffic;
 
 pub use faults::Active;
+pub use management::Managed;
 pub use operations::{Call, Outcome, Target};
 pub use replicas::{Disk, Replica};
 pub use secrets::Token;
@@ -143,6 +145,7 @@ struct Inner {
     next_fault: AtomicU32,
     next_process: AtomicU32,
     background: AtomicBool,
+    lateness: lateness::Lateness,
     stop: CancellationToken,
     state: Mutex<State>,
     tokens: tokio::sync::Mutex<BTreeMap<(String, String), Token>>,
@@ -228,8 +231,8 @@ impl Lab {
         &self.inner.deployment.sites
     }
 
-    /// The clients: `client-1`.. with OAuth credentials and a contract, `late-1`.. with OAuth credentials
-    /// only, `outsider-1`.. with neither.
+    /// The clients: `client-1`.. with OAuth credentials and a contract, `former-1`.. whose contract is removed at the start,
+    /// `late-1`.. with OAuth credentials only, `outsider-1`.. with neither.
     #[must_use]
     pub fn clients(&self) -> &[fixture::Client] {
         &self.inner.clients

@@ -88,3 +88,53 @@ pub async fn probe(address: SocketAddr, protocol: Protocol, padding: usize, with
         Err(_) => Seen::Silent,
     }
 }
+
+/// What a transfer toward the prober saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Bytes that came.
+    pub bytes: usize,
+    /// From the request to the last of them.
+    pub took: Duration,
+}
+
+/// Connects, asks for at least `bytes` of harmless answers, and reads them, all within `within`: on HTTP many small
+/// requests one behind the other, since nobody can choose the size of one answer; on Redis' protocol one long echo. Fewer
+/// bytes came if the far side said no more.
+pub async fn transfer(address: SocketAddr, protocol: Protocol, bytes: usize, within: Duration) -> Transfer {
+    let began = crate::clock::monotonic_ns();
+    let mut seen = Transfer { bytes: 0, took: Duration::ZERO };
+    let exchange = async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (mut from, mut to) = stream.into_split();
+        let asked = match protocol {
+            // No answer is shorter than its status line, a length and the end of its head.
+            Protocol::Http => b"GET /gatecrash-probe HTTP/1.1\r\nhost: probe\r\n\r\n".repeat(bytes / 40 + 1),
+            Protocol::Resp => request(protocol, bytes),
+        };
+        // Written beside the reading: answers that nobody reads would stop the far side.
+        let write = async { to.write_all(&asked).await };
+        let read = async {
+            let mut buffer = vec![0_u8; 16 * 1024];
+            while seen.bytes < bytes {
+                let read = from.read(&mut buffer).await?;
+                if read == 0 {
+                    break;
+                }
+                seen.bytes = seen.bytes.saturating_add(read);
+                seen.took = Duration::from_nanos(crate::clock::monotonic_ns().saturating_sub(began));
+            }
+            Ok::<(), io::Error>(())
+        };
+        let mut write = std::pin::pin!(write);
+        tokio::select! {
+            done = read => done,
+            // What could not be asked is seen by what did not come.
+            Err(error) = &mut write => Err(error),
+        }
+    };
+    // Whatever broke it off, what came is what was seen.
+    let _ended = tokio::time::timeout(within, exchange).await;
+    seen
+}

@@ -5,6 +5,7 @@
 use assert_matches::assert_matches;
 use gatecrash_engine::clock::monotonic_ns;
 use gatecrash_engine::link::{Link, LinkError, Links};
+use gatecrash_engine::probe::{Protocol, transfer};
 use gatecrash_model::Seed;
 use gatecrash_model::fault::{Direction, LinkId, NetworkFault};
 use std::io::{ErrorKind, Read, Write};
@@ -413,4 +414,51 @@ fn a_closed_link_closes_its_connections_and_its_port() {
     bench.runtime.block_on(bench.link.close());
     assert_eq!(dialer.read(&mut [0; 1]).unwrap(), 0);
     assert_eq!(TcpStream::connect(bench.link.address()).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+/// Answers each request on each connection: 100 bytes for every blank line, or a whole echo for what is not HTTP.
+fn answering(listener: TcpListener) {
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            thread::spawn(move || {
+                let (mut buffer, mut text) = ([0_u8; 4096], Vec::new());
+                while let Ok(read @ 1..) = stream.read(&mut buffer) {
+                    text.extend_from_slice(&buffer[..read]);
+                    let answer = if text.starts_with(b"GET") {
+                        let heads = text.windows(4).filter(|window| window == b"\r\n\r\n").count();
+                        let rest = text.windows(4).rposition(|window| window == b"\r\n\r\n").map_or(0, |at| at + 4);
+                        text.drain(..rest);
+                        vec![b'a'; heads * 100]
+                    } else {
+                        std::mem::take(&mut text)
+                    };
+                    if stream.write_all(&answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_transfer_shows_a_limit_toward_the_dialler_and_that_there_is_none() {
+    let listener = listener();
+    let bench = Bench::to(listener.local_addr().unwrap());
+    answering(listener);
+    let limit = NetworkFault::Bandwidth { bytes_per_s: 20_000, direction: Direction::TowardDialer };
+    // The probe needs timers.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for protocol in [Protocol::Http, Protocol::Resp] {
+        let transfer = || runtime.block_on(transfer(bench.link.address(), protocol, 4_000, LONG));
+        let free = transfer();
+        assert!(free.bytes >= 4_000, "{protocol:?}: {free:?}");
+        bench.apply(limit);
+        let limited = transfer();
+        assert!(limited.bytes >= 4_000 && limited.took >= Duration::from_millis(120), "{protocol:?}: {limited:?}");
+        bench.heal(limit);
+        assert!(transfer().bytes >= 4_000, "{protocol:?}");
+    }
+    bench.links.stop();
 }

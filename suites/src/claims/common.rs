@@ -7,7 +7,7 @@ use gatecrash_model::history::event::mark;
 use gatecrash_model::history::{EventKind, FaultStage, OperationView};
 use gatecrash_model::operation::{Answer, Effect, Operation};
 use gatecrash_model::stats::quantile;
-use gatecrash_model::verdict::{Reason, Verdict};
+use gatecrash_model::verdict::{Number, Reason, Verdict};
 use gatecrash_model::{History, Name};
 use std::time::Duration;
 
@@ -51,6 +51,14 @@ pub(crate) fn phase(history: &History, phases: &[Phase], phase: &str, variant: &
             history.text(found.phase) == phase && (variant.is_empty() || history.text(found.variant) == variant)
         })
         .copied()
+}
+
+/// The part of a phase that is judged: from its repetition on, if the harness was so late that it was repeated.
+pub(crate) fn judged(history: &History, phase: Phase) -> Phase {
+    let again = history
+        .marks(mark::PROLONGED)
+        .filter(|(at, subject, ..)| history.text(*subject).is_empty() && (phase.from..phase.to).contains(at));
+    Phase { from: again.map(|(at, ..)| at).last().unwrap_or(phase.from), ..phase }
 }
 
 /// Time of the last event, ns; 0 for the empty history.
@@ -205,6 +213,14 @@ pub(crate) fn unless(verdict: Verdict, doubt: Option<Reason>) -> Verdict {
         (Verdict::Holds(_), Some(doubt)) => Verdict::Inconclusive(doubt),
         (verdict, _) => verdict,
     }
+}
+
+/// `numbers` with the one called `name` first: it decided the verdict. Nothing moves if there is none of that name.
+pub(crate) fn decided_by(mut numbers: Vec<Number>, name: &str) -> Vec<Number> {
+    if let Some(at) = numbers.iter().position(|number| number.name == name) {
+        numbers.get_mut(..=at).unwrap_or_default().rotate_right(1);
+    }
+    numbers
 }
 
 /// One operation with everything that is known of it.
@@ -388,7 +404,6 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gatecrash_model::history::Event;
     use gatecrash_model::history::build::{HistoryBuilder, call};
 
     #[test]
@@ -438,15 +453,29 @@ mod tests {
         let mut history = HistoryBuilder::new("x");
         history.at_ms(9).mark("x", "", 1);
         let quiet = history.build();
-        let mut events = quiet.events().to_vec();
-        events.push(Event { at: 5_000_000, kind: EventKind::Late { late_us: 2_000 } });
-        let late = History::new(quiet.header().clone(), quiet.names().clone(), events, true);
+        let mut history = HistoryBuilder::new("x");
+        history.at_ms(5).late(2_000);
+        let late = history.build();
         let doubt =
             |history, window, to| late_doubt(history, Duration::from_millis(window), 0, to).map(|doubt| doubt.code);
         assert_eq!(doubt(&quiet, 10, u64::MAX), None);
         assert_eq!(doubt(&late, 19, u64::MAX), Some("harness-late".to_owned()));
         assert_eq!(doubt(&late, 20, u64::MAX), None);
         assert_eq!(doubt(&late, 19, 4_999_999), None);
+    }
+
+    #[test]
+    fn a_window_that_was_repeated_is_judged_from_its_repetition_on() {
+        let mut history = HistoryBuilder::new("x");
+        history.at_ms(10).phase("hold", "a").at_ms(15).late(2_000).at_ms(20).mark(mark::PROLONGED, "", 2_000);
+        history.at_ms(25).mark(mark::PROLONGED, "client-1", 2_000);
+        history.at_ms(30).phase("hold", "b").at_ms(40).mark("x", "", 1);
+        let whole = history.build();
+        let judged: Vec<Phase> = phases(&whole).into_iter().map(|phase| judged(&whole, phase)).collect();
+        assert_eq!(judged.iter().map(|phase| phase.from).collect::<Vec<_>>(), [20_000_000, 30_000_000]);
+        let late = |phase: &Phase| late_doubt(&whole, Duration::from_millis(10), phase.from, phase.to);
+        assert_eq!(late(&judged[0]), None, "made good by the repetition");
+        assert!(late(&phases(&whole)[0]).is_some());
     }
 
     #[test]

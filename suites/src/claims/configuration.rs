@@ -14,7 +14,8 @@ use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Scope, 
 use gatecrash_model::operation::Credential;
 use gatecrash_model::verdict::Verdict;
 
-/// Mark: this replica's next start is without the control plane; value: [`RESTARTED`], [`WIPED`] or [`BRAND_NEW`].
+/// Mark: this replica's next start is without the control plane; value: [`RESTARTED`], [`WIPED`], [`BRAND_NEW`] or
+/// [`STORE_LOST`].
 pub(crate) const START_VARIANT: &str = "start-variant";
 /// CFG-02/a: its disk was kept.
 pub(crate) const RESTARTED: i64 = 1;
@@ -22,7 +23,11 @@ pub(crate) const RESTARTED: i64 = 1;
 pub(crate) const WIPED: i64 = 2;
 /// CFG-02/c: it never ran before.
 pub(crate) const BRAND_NEW: i64 = 3;
+/// No claim of its own: its disk was kept and its link to the shared store is cut (contradiction K1).
+pub(crate) const STORE_LOST: i64 = 4;
 
+/// Mark: pairs that follow have this latency to the control plane; subject: variant; value: microseconds.
+pub(crate) const PAIR_LATENCY: &str = "pair-latency-us";
 /// Mark: this replica's next start is one of a pair; value: [`LOCAL`] or [`REMOTE`].
 pub(crate) const START_KIND: &str = "start-kind";
 /// It keeps its configuration.
@@ -136,7 +141,7 @@ const CFG_03: Claim = Claim {
             min: 5.0,
             max: 1000.0,
             words: &[],
-            help: "starts of each kind, at least (default: ours)",
+            help: "starts of each kind at each latency, at least (default: ours)",
         },
         Parameter {
             name: "p",

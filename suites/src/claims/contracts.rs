@@ -98,7 +98,7 @@ const CON_04: Claim = Claim {
         },
         Parameter {
             name: "outage",
-            default: Some(Value::Seconds(100.0)),
+            default: Some(Value::Seconds(300.0)),
             min: 1.0,
             max: 3600.0,
             words: &[],

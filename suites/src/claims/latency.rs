@@ -8,8 +8,17 @@ mod tests;
 use crate::claims::configuration::SLO;
 use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
 
-/// Mark: the management links have this added latency from here on; value: microseconds, [`NO_PROBE`] after the last.
+/// Mark: the management links have this added latency from here on; subject: empty, or one of [`UNSTEADY`]; value:
+/// microseconds at most, [`NO_PROBE`] after the last.
 pub(crate) const LATENCY_US: &str = "management-latency-us";
+/// Links that are not just slow: with jitter, and with little bandwidth.
+pub(crate) const UNSTEADY: [&str; 2] = ["jitter", "bandwidth"];
+/// Phases `hold` in which the latency is beyond the timeout: by a little, and by far.
+pub(crate) const BEYOND: [&str; 2] = ["beyond", "far-beyond"];
+/// Mark: the lab fetched the configuration as a gateway would; subject: status, `0` for none; value: microseconds.
+pub(crate) const FETCHED: &str = "management-fetched-us";
+/// Mark: the lab registered as a gateway would; as [`FETCHED`].
+pub(crate) const REGISTERED: &str = "management-registered-us";
 /// No probe is under way.
 pub(crate) const NO_PROBE: i64 = -1;
 /// Mark: the upstream links of this site are cut.
@@ -22,7 +31,7 @@ const MANAGED: &[Capability] = &[Capability::ControlPlane, Capability::Configura
 
 const LAT_01: Claim = Claim {
     id: "LAT-01",
-    statement: "management works while the latency between gateway and management is below the ingress timeout",
+    statement: "management works while the latency between gateway and management is below the ingress timeout, steady or not",
     source: "seeds I5, I6 (30 s by default); K5: a limit by a timeout, no promise of use (IBM plans with 80 ms)",
     level: Level::Core,
     parameters: &[Parameter {
@@ -72,6 +81,14 @@ const LAT_03: Claim = Claim {
             max: 10.0,
             words: &[],
             help: "largest p95 in a fault over the p95 before it; 5 ms more than before always pass (default: ours)",
+        },
+        Parameter {
+            name: "other_ratio",
+            default: Some(Value::Number(1.05)),
+            min: 1.0,
+            max: 10.0,
+            words: &[],
+            help: "the same for routes of other sites while one site is cut off its upstream (default: ours)",
         },
         Parameter {
             name: "stall",

@@ -6,6 +6,7 @@
 //! for what the harness cannot know. The bound is `Q + sum(r_i x s) + C`: `s` the declared sync interval, `C` the
 //! requests in flight while the last fifth of the quota was spent, which alone could still be decided on an old count.
 
+mod canary;
 pub(crate) mod marks;
 mod restart;
 mod rounds;
@@ -13,6 +14,8 @@ mod shared;
 mod store_loss;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use canary::Canaries;
 
 use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
 

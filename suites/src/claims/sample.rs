@@ -45,8 +45,13 @@ pub(crate) fn deployment() -> Deployment {
     }
 }
 
-/// What the claim called `id` says of `histories`, with its default parameters, unscaled.
+/// What the claim called `id` says of `histories` of the sample deployment, with its default parameters, unscaled.
 pub(crate) fn judge(claims: &[Claim], id: &str, histories: &[&History]) -> Verdict {
+    judge_on(&deployment(), claims, id, histories)
+}
+
+/// The same of histories of another deployment. Whatever is violated or holds says first by which number.
+pub(crate) fn judge_on(deployment: &Deployment, claims: &[Claim], id: &str, histories: &[&History]) -> Verdict {
     let claim = claims.iter().find(|claim| claim.id == id).unwrap();
     let mut parameters = Parameters::default();
     for parameter in claim.parameters {
@@ -59,8 +64,23 @@ pub(crate) fn judge(claims: &[Claim], id: &str, histories: &[&History]) -> Verdi
             }
         }
     }
-    let deployment = deployment();
-    (claim.check)(&Scope { parameters: &parameters, deployment: &deployment, scale: 1.0, histories })
+    let verdict = (claim.check)(&Scope { parameters: &parameters, deployment, scale: 1.0, histories });
+    decided(id, &verdict);
+    verdict
+}
+
+/// The number that comes first has the limit that decided: broken if the claim is, and whole if it holds. Limits are
+/// lower ones where less than them is broken; so equality is all that can be said without knowing the number.
+fn decided(id: &str, verdict: &Verdict) {
+    if let Verdict::Inconclusive(_) | Verdict::NotApplicable(_) = verdict {
+        return;
+    }
+    let first = verdict.numbers().first();
+    let limit = first.and_then(|first| first.limit);
+    assert!(limit.is_some(), "{id}: the first number has no limit: {verdict:?}");
+    if let (Verdict::Violated(_), Some(first)) = (verdict, first) {
+        assert_ne!(Some(first.value), limit, "{id}: the first number broke nothing: {verdict:?}");
+    }
 }
 
 /// Code and text of an inconclusive verdict.

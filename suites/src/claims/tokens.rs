@@ -21,6 +21,11 @@ pub(crate) const RESTART_ONE: &str = "restart-one";
 /// Phase `hold`, variant: all replicas of the cluster were restarted after the revocation.
 pub(crate) const RESTART_ALL: &str = "restart-all";
 
+/// Phase, variant: revocation while the other sites are cut off the store that all share.
+pub(crate) const WAN_CUT: &str = "wan-cut";
+/// Component: the store of a deployment whose sites share one.
+pub(crate) const SHARED_STORE: &str = "store";
+
 /// The claims of this family.
 pub(crate) const CLAIMS: &[Claim] = &[TOK_01, TOK_02, TOK_03, TOK_04, TOK_06];
 
@@ -76,7 +81,7 @@ const TOK_03: Claim = Claim {
 
 const TOK_04: Claim = Claim {
     id: "TOK-04",
-    statement: "a revoke at site A is effective at site B within T",
+    statement: "a revoke at site A is effective at site B within T, and one made while B was cut off within T of the heal",
     source: "seeds I15, I20; RFC 7009 section 2",
     level: Level::Core,
     parameters: &[

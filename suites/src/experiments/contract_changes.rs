@@ -25,7 +25,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 };
 
 /// How long the control plane is away (CON-04, `outage`, and a little more).
-const OUTAGE: Duration = Duration::from_secs(105);
+const OUTAGE: Duration = Duration::from_secs(305);
 /// How long a change is waited for: what CON-04 allows, and more, so that a late one is seen to be late.
 const PATIENCE: Duration = Duration::from_secs(75);
 /// Uses of a changing client a second at each replica.

@@ -1,9 +1,11 @@
 //! The control plane is away in five ways while requests and policy canaries go on. Read by CFG-01.
 
+use super::rounds::{Rounds, evenly};
 use crate::experiment::Experiment;
 use crate::experiments::canaries::{canaries, missing, traffic};
 use futures::FutureExt;
-use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions};
+use futures::future::try_join;
+use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions, Replica};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CONTROL_PLANE;
 use gatecrash_model::fault::{Fault, FixtureFault, NetworkFault};
@@ -22,6 +24,8 @@ const STEADY: Duration = Duration::from_secs(20);
 /// A fifth of the outage that CFG-01 asks for, and a little more.
 const VARIANT: Duration = Duration::from_millis(12_500);
 const SETTLE: Duration = Duration::from_secs(20);
+/// Quotas that one replica is asked for in each variant: enough that it must refuse, however windows are aligned.
+const QUOTAS: f64 = 1.6;
 
 /// What the control plane does, in this order: the first comes while replicas still ask often, and the first
 /// four follow each other without a gap, so that the outage is a long one for the replicas.
@@ -32,10 +36,14 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.phase("steady", "");
     let mut streams = vec![traffic(&lab, &replicas, 50.0)?];
     streams.extend(canaries(&lab, &replicas, 4.0));
-    lab.hold(lab.scaled(STEADY).max(Duration::from_secs(2))).await?;
+    lab.hold_window(lab.scaled(STEADY).max(Duration::from_secs(2))).await?;
 
+    // Not every gateway counts quotas.
+    let mut rounds = Rounds::new(&lab).ok();
     let mut before: Option<Active> = None;
-    for variant in VARIANTS {
+    for (turn, variant) in VARIANTS.into_iter().enumerate() {
+        // A token for it is asked for while the last fault is in place as before: what is asked is not what is judged.
+        let key = next_key(&mut rounds).await?;
         if variant == "silent"
             && let Some(before) = before.take()
         {
@@ -49,10 +57,11 @@ async fn story(lab: Lab) -> Result<(), LabError> {
             lab.heal(before).await?;
         }
         lab.phase("hold", variant);
-        let began = lab.now();
-        while Duration::from_nanos(lab.now().saturating_sub(began)) < lab.scaled(VARIANT) {
-            missing(&lab, &replicas).await;
-            lab.hold(Duration::from_millis(200)).await?;
+        let (one, from) = (replicas.get(turn % replicas.len().max(1)), lab.now());
+        try_join(ask(&lab, &replicas), spend(rounds.as_ref().zip(key.as_deref()), one)).await?;
+        if lab.must_repeat(from, lab.scaled(VARIANT), "") {
+            let key = next_key(&mut rounds).await?;
+            try_join(ask(&lab, &replicas), spend(rounds.as_ref().zip(key.as_deref()), one)).await?;
         }
     }
     lab.phase("heal", "");
@@ -60,11 +69,35 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.heal(before).await?;
     }
     lab.phase("settle", "");
-    lab.hold(lab.scaled(SETTLE).max(Duration::from_secs(1))).await?;
+    lab.hold_window(lab.scaled(SETTLE).max(Duration::from_secs(1))).await?;
     for stream in streams {
         stream.stop().await;
     }
     Ok(())
+}
+
+/// A fresh key for a quota, where quotas are counted.
+async fn next_key(rounds: &mut Option<Rounds>) -> Result<Option<String>, LabError> {
+    match rounds {
+        Some(rounds) => rounds.next_key().await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Asks for protected routes without credentials through one variant.
+async fn ask(lab: &Lab, replicas: &[Replica]) -> Result<(), LabError> {
+    let began = lab.now();
+    while Duration::from_nanos(lab.now().saturating_sub(began)) < lab.scaled(VARIANT) {
+        missing(lab, replicas).await;
+        lab.hold(Duration::from_millis(200)).await?;
+    }
+    Ok(())
+}
+
+/// Asks one replica for more than a whole quota of this key.
+async fn spend(round: Option<(&Rounds, &str)>, replica: Option<&Replica>) -> Result<(), LabError> {
+    let (Some((rounds, key)), Some(replica)) = (round, replica) else { return Ok(()) };
+    rounds.spend_of(key, &evenly(std::slice::from_ref(replica)), QUOTAS * rounds.fillings()).await
 }
 
 fn fault(lab: &Lab, variant: &str) -> Fault {

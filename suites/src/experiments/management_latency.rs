@@ -1,25 +1,25 @@
-//! Versions are published over an ever slower management link, up to the timeout of its ingress, beyond it,
-//! and after the latency dropped. Read by LAT-01 and LAT-02.
+//! Versions are published over an ever slower management link, up to the timeout of its ingress, over an unsteady and a
+//! narrow one, beyond the timeout, after the latency dropped, and around the edge. Read by LAT-01 and LAT-02.
 
-use crate::claims::latency::{LATENCY_US, NO_PROBE};
+use crate::claims::latency::{BEYOND, FETCHED, LATENCY_US, NO_PROBE, REGISTERED, UNSTEADY};
 use crate::experiment::Experiment;
 use crate::experiments::canaries::canaries;
 use futures::FutureExt;
-use futures::future::join_all;
-use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions};
+use futures::future::{join_all, try_join};
+use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions, Managed};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CONTROL_PLANE;
-use gatecrash_model::fault::{Fault, NetworkFault};
+use gatecrash_model::fault::{Direction, Fault, FixtureFault, NetworkFault};
 use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "management-latency",
-    story: "versions are published with management latencies of 0, 1, 5, 15, 29 and 31 s of a 30 s timeout, then of 1 s",
+    story: "versions are published with management latencies of 0, 1, 5, 15 and 29 s of a 30 s timeout, with jitter, over 64 kB/s, with 31 and 60 s, then with 1 s, and around the edge",
     needs: &[Capability::ControlPlane, Capability::ConfigurationVersion, Capability::NetworkFaults],
     expected: |deployment, scale| {
         let plane = deployment.control_plane.as_ref();
         let (timeout, poll) = plane.map_or_else(Default::default, |plane| (plane.ingress_timeout, plane.poll_interval));
-        (timeout * 6 + poll * 10).mul_f64(scale) + Duration::from_secs(8)
+        (timeout * 11 + poll * 20).mul_f64(scale) + Duration::from_secs(10)
     },
     options: |_| LabOptions::default(),
     run: |lab| story(lab).boxed(),
@@ -27,54 +27,51 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 
 /// Latencies that are tried, in thirtieths of the timeout (seconds of the 30 s that are the default).
 const TRIED: [u32; 5] = [0, 1, 5, 15, 29];
-/// Tries between the largest latency that works and the least that does not.
-const BISECTIONS: u32 = 2;
+/// The unsteady link: half of the timeout, give or take a third of it.
+const JITTER: (u32, u32) = (15, 10);
+/// The narrow link; a rate, never scaled.
+const NARROW_BYTES_PER_S: u64 = 64_000;
+/// The edge is looked for until it is known to a sixtieth of the timeout (0.5 s of 30 s).
+const EDGE: u32 = 60;
+/// Tries to find it: from the whole timeout to a sixtieth are six halvings.
+const BISECTIONS: u32 = 6;
 /// How long the version may take after the drop (LAT-02, `converge`), and a little more.
 const CONVERGE: Duration = Duration::from_secs(60);
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let plane = lab.deployment().control_plane.clone().ok_or_else(|| LabError::Unknown(CONTROL_PLANE.to_owned()))?;
-    let timeout = plane.ingress_timeout;
+    let (timeout, poll) = (plane.ingress_timeout, plane.poll_interval);
     lab.phase("steady", "");
     let watched = canaries(&lab, &lab.replicas(), 4.0);
-    let (mut good, mut bad) = (Duration::ZERO, None);
+    let (mut good, mut bad) = (Duration::ZERO, timeout * 31 / 30);
     for thirtieths in TRIED {
         let latency = timeout * thirtieths / 30;
-        if probe(&lab, latency, plane.poll_interval).await? {
+        if probe(&lab, "", delay(latency), latency, poll).await? {
             good = latency;
         } else {
-            bad = Some(latency);
+            bad = latency;
             break;
         }
     }
+    let millis = |thirtieths| u32::try_from((timeout * thirtieths / 30).as_millis()).unwrap_or(u32::MAX);
+    let jitter = NetworkFault::Delay { delay_ms: millis(JITTER.0), jitter_ms: millis(JITTER.1) };
+    let narrow = NetworkFault::Bandwidth { bytes_per_s: NARROW_BYTES_PER_S, direction: Direction::Both };
+    let [unsteady, thin] = UNSTEADY;
+    probe(&lab, unsteady, Some(jitter), timeout * (JITTER.0 + JITTER.1) / 30, poll).await?;
+    probe(&lab, thin, Some(narrow), Duration::ZERO, poll).await?;
+
+    beyond(&lab, timeout, poll).await?;
+
     for _ in 0..BISECTIONS {
-        let Some(least_bad) = bad else { break };
-        let latency = (good + least_bad) / 2;
-        if probe(&lab, latency, plane.poll_interval).await? {
+        if bad.saturating_sub(good) <= timeout / EDGE + Duration::from_millis(1) {
+            break;
+        }
+        let latency = (good + bad) / 2;
+        if probe(&lab, "", delay(latency), latency, poll).await? {
             good = latency;
         } else {
-            bad = Some(latency);
+            bad = latency;
         }
-    }
-    lab.mark(LATENCY_US, "", NO_PROBE);
-
-    lab.phase("inject", "beyond");
-    let beyond = delay(&lab, timeout * 31 / 30).await?;
-    lab.phase("hold", "beyond");
-    let version = lab.publish(|_| {}).await?;
-    // A call that was under way may time out first; the next one is certainly about this version.
-    everywhere(&lab, version, timeout * 2 + plane.poll_interval * 2).await;
-
-    lab.phase("heal", "beyond");
-    if let Some(beyond) = beyond {
-        lab.heal(beyond).await?;
-    }
-    lab.phase("settle", "dropped");
-    let slow = delay(&lab, timeout / 30).await?;
-    everywhere(&lab, version, lab.scaled(CONVERGE) + Duration::from_secs(1)).await;
-    lab.hold(Duration::from_millis(500)).await?;
-    if let Some(slow) = slow {
-        lab.heal(slow).await?;
     }
     for stream in watched {
         stream.stop().await;
@@ -82,14 +79,60 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Publishes with this latency; whether every replica got it.
-async fn probe(lab: &Lab, latency: Duration, poll: Duration) -> Result<bool, LabError> {
-    lab.phase("inject", "probe");
-    let active = delay(lab, latency).await?;
-    lab.phase("hold", "probe");
-    lab.mark(LATENCY_US, "", i64::try_from(latency.as_micros()).unwrap_or(i64::MAX));
+/// Publishes beyond the timeout, by a little and by far, and lets the latency drop.
+async fn beyond(lab: &Lab, timeout: Duration, poll: Duration) -> Result<(), LabError> {
+    let [little, far] = BEYOND;
+    lab.phase("inject", little);
+    let late = lab.inject(network(lab, NetworkFault::delay(timeout * 31 / 30))).await?;
+    lab.phase("hold", little);
+    // A call that was under way may time out first; the next one is certainly about this version.
+    published(lab, timeout * 2 + poll * 2).await?;
+
+    // The control plane itself takes as long: between two delays of one link something could get through.
+    lab.phase("inject", far);
+    let delay_ms = u32::try_from((timeout * 2).as_millis()).unwrap_or(u32::MAX).max(1);
+    let what = FixtureFault::Slow { delay_ms };
+    let later = lab.inject(Fault::Fixture { name: CONTROL_PLANE.to_owned(), endpoint: String::new(), what }).await?;
+    lab.heal(late).await?;
+    lab.phase("hold", far);
+    let version = published(lab, timeout + poll * 2).await?;
+
+    lab.phase("heal", far);
+    let slow = lab.inject(network(lab, NetworkFault::delay(timeout / 30))).await?;
+    lab.heal(later).await?;
+    lab.phase("settle", "dropped");
+    everywhere(lab, version, lab.scaled(CONVERGE) + Duration::from_secs(1)).await?;
+    lab.hold(Duration::from_millis(500)).await?;
+    lab.phase("heal", "dropped");
+    lab.heal(slow).await
+}
+
+/// Publishes beyond the timeout, and asks what the ingress says meanwhile.
+async fn published(lab: &Lab, within: Duration) -> Result<u32, LabError> {
     let version = lab.publish(|_| {}).await?;
-    let converged = everywhere(lab, version, latency * 3 + poll * 3 + Duration::from_secs(2)).await;
+    try_join(everywhere(lab, version, within), ask(lab, within)).await?;
+    Ok(version)
+}
+
+/// Publishes over a link with this fault, which adds up to `latency`; whether every replica got it.
+async fn probe(
+    lab: &Lab,
+    variant: &str,
+    what: Option<NetworkFault>,
+    latency: Duration,
+    poll: Duration,
+) -> Result<bool, LabError> {
+    lab.phase("inject", "probe");
+    let active: Option<Active> = match what {
+        Some(what) => Some(lab.inject(network(lab, what)).await?),
+        None => None,
+    };
+    lab.phase("hold", "probe");
+    lab.mark(LATENCY_US, variant, i64::try_from(latency.as_micros()).unwrap_or(i64::MAX));
+    let version = lab.publish(|_| {}).await?;
+    // The call under way brings the old version, the next one this; after failures a gateway waits a few intervals.
+    let within = latency * 2 + poll * 5 + Duration::from_millis(500);
+    let (converged, ()) = try_join(everywhere(lab, version, within), ask(lab, within)).await?;
     lab.mark(LATENCY_US, "", NO_PROBE);
     lab.phase("heal", "probe");
     if let Some(active) = active {
@@ -98,17 +141,29 @@ async fn probe(lab: &Lab, latency: Duration, poll: Duration) -> Result<bool, Lab
     Ok(converged)
 }
 
-async fn delay(lab: &Lab, latency: Duration) -> Result<Option<Active>, LabError> {
-    if latency.is_zero() {
-        return Ok(None);
-    }
-    let fault = Fault::Network { links: lab.links("*", CONTROL_PLANE), what: NetworkFault::delay(latency) };
-    lab.inject(fault).await.map(Some)
+fn delay(latency: Duration) -> Option<NetworkFault> {
+    (!latency.is_zero()).then(|| NetworkFault::delay(latency))
+}
+
+fn network(lab: &Lab, what: NetworkFault) -> Fault {
+    Fault::Network { links: lab.links("*", CONTROL_PLANE), what }
+}
+
+/// Fetches and registers at each site as its gateways would, side by side.
+async fn ask(lab: &Lab, within: Duration) -> Result<(), LabError> {
+    let asked = lab.sites().iter().flat_map(|site| {
+        [(FETCHED, Managed::Fetch), (REGISTERED, Managed::Register)]
+            .map(|(name, what)| lab.manage(&site.name, name, what, within))
+    });
+    join_all(asked).await.into_iter().try_for_each(|status| status.map(drop))
 }
 
 /// Whether every replica answered with `version` in time.
-async fn everywhere(lab: &Lab, version: u32, within: Duration) -> bool {
+async fn everywhere(lab: &Lab, version: u32, within: Duration) -> Result<bool, LabError> {
     let replicas = lab.replicas();
     let waits = replicas.iter().map(|replica| lab.wait_version(&replica.name, version, within));
-    join_all(waits).await.iter().all(Option::is_some)
+    let all = join_all(waits).await.iter().all(Option::is_some);
+    // Says whether the run was interrupted meanwhile.
+    lab.hold(Duration::ZERO).await?;
+    Ok(all)
 }

@@ -1,7 +1,7 @@
-//! Two replicas start in turns, one from what it kept and one from the control plane, which is some way off.
-//! Read by CFG-03.
+//! Two replicas start in turns, one from what it kept and one from the control plane, which is some way off, then far
+//! off. Read by CFG-03.
 
-use crate::claims::configuration::{LOCAL, REMOTE, START_KIND};
+use crate::claims::configuration::{LOCAL, PAIR_LATENCY, REMOTE, START_KIND};
 use crate::experiment::Experiment;
 use crate::experiments::canaries::plain;
 use futures::FutureExt;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "paired-starts",
-    story: "two replicas start 15 times each in turns, one with a kept configuration, one that downloads it over a slow link",
+    story: "two replicas start 15 times each in turns, one with a kept configuration, one that downloads it over a slow link; again over a slower one",
     needs: &[
         Capability::ControlPlane,
         Capability::ConfigurationChoice,
@@ -26,8 +26,9 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         Capability::NetworkFaults,
     ],
     expected: |_, scale| {
-        let start = Duration::from_millis(400) + LATENCY.mul_f64(scale) * 3;
-        Duration::from_secs(6) + start * PAIRS * 2
+        let start =
+            |(_, latency): (&str, Duration)| Duration::from_millis(250) + latency.mul_f64(scale).max(LEAST_LATENCY);
+        Duration::from_secs(6) + LATENCIES.into_iter().map(start).sum::<Duration>() * PAIRS * 2
     },
     options: |_| LabOptions { quiet: true, ..LabOptions::default() },
     run: |lab| story(lab).boxed(),
@@ -35,8 +36,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 
 /// Starts of each kind.
 const PAIRS: u32 = 15;
-/// Latency of the control plane.
-const LATENCY: Duration = Duration::from_millis(100);
+/// Latencies of the control plane.
+const LATENCIES: [(&str, Duration); 2] = [("near", Duration::from_millis(100)), ("far", Duration::from_secs(1))];
 /// Less would be lost among the differences between two starts of a process.
 const LEAST_LATENCY: Duration = Duration::from_millis(50);
 /// Between two canaries.
@@ -56,22 +57,27 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     // What is kept is written in the background.
     lab.hold(Duration::from_millis(500)).await?;
 
-    lab.phase("inject", "");
-    let what = NetworkFault::delay(lab.scaled(LATENCY).max(LEAST_LATENCY));
-    let far = lab.inject(Fault::Network { links: lab.links("*", CONTROL_PLANE), what }).await?;
-    lab.phase("hold", "");
-    for pair in 0..PAIRS {
-        // Who is first changes from pair to pair: what grows over time hits both.
-        let mut kinds = [(&local, LOCAL), (&remote, REMOTE)];
-        if pair % 2 == 1 {
-            kinds.reverse();
+    for (variant, latency) in LATENCIES {
+        lab.phase("inject", variant);
+        let latency = lab.scaled(latency).max(LEAST_LATENCY);
+        lab.mark(PAIR_LATENCY, variant, i64::try_from(latency.as_micros()).unwrap_or(i64::MAX));
+        let what = NetworkFault::delay(latency);
+        let far = lab.inject(Fault::Network { links: lab.links("*", CONTROL_PLANE), what }).await?;
+        lab.phase("hold", variant);
+        for pair in 0..PAIRS {
+            // Who is first changes from pair to pair: what grows over time hits both.
+            let mut kinds = [(&local, LOCAL), (&remote, REMOTE)];
+            if pair % 2 == 1 {
+                kinds.reverse();
+            }
+            for (replica, kind) in kinds {
+                once(&lab, &route, replica, kind).await?;
+            }
         }
-        for (replica, kind) in kinds {
-            once(&lab, &route, replica, kind).await?;
-        }
+        lab.phase("heal", variant);
+        lab.heal(far).await?;
     }
-    lab.phase("heal", "");
-    lab.heal(far).await
+    Ok(())
 }
 
 /// One start, with canaries from its beginning to its first answer.

@@ -1,14 +1,16 @@
 //! How far and how long a revocation reaches: the replicas of its cluster under load and while one
-//! restarts, the other sites, and the other side of a restart. Read by TOK-03, TOK-04 and TOK-06.
+//! restarts, the other sites (also while they are cut off the store that all share), and the other side of a restart. Read
+//! by TOK-03, TOK-04 and TOK-06.
 
 use super::token_matrix::one_token;
-use crate::claims::tokens::{RESTART_ALL, RESTART_ONE, REVOKE, REVOKE_IN_RESTART};
+use crate::claims::tokens::{RESTART_ALL, RESTART_ONE, REVOKE, REVOKE_IN_RESTART, SHARED_STORE, WAN_CUT};
 use crate::experiment::Experiment;
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, Token, TrafficSpec};
 use gatecrash_model::claim::Capability;
-use gatecrash_model::deployment::Policy;
+use gatecrash_model::deployment::{Policy, StoreScope};
+use gatecrash_model::fault::{Direction, Fault, NetworkFault};
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::stream;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const OBSERVE: Duration = Duration::from_secs(125);
 /// How long the cluster is watched in each round: twice what TOK-03 allows.
 const ROUND: Duration = Duration::from_secs(10);
+/// How long a site is watched that was cut off: what TOK-04 allows (`within`), and more.
+const CONVERGE: Duration = Duration::from_secs(35);
 /// Uses of one token a second at one replica, unscaled; scaled down, time is short and they come faster, up to [`FASTEST_PER_S`].
 const POLLS_PER_S: f64 = 10.0;
 /// Uses of one token a second at one replica, at most.
@@ -74,7 +78,12 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let revoked_at = lab.now();
     join_all([lab.revoke(stream::TOKEN, &first.name, &at_first), lab.revoke(stream::TOKEN, &last.name, &at_last)])
         .await;
+    // TOK-03 allows half of a round.
+    let from = lab.now();
     lab.hold(lab.scaled(ROUND)).await?;
+    if lab.must_repeat(from, lab.scaled(ROUND / 2), "") {
+        lab.hold(lab.scaled(ROUND)).await?;
+    }
 
     // What is revoked while a replica is away must hold there when it is back.
     lab.phase("hold", REVOKE_IN_RESTART);
@@ -93,6 +102,8 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     restart(&lab, &cluster).await?;
     lab.hold(lab.scaled(ROUND)).await?;
 
+    cut_off(&lab, &route, first, &cluster, &elsewhere, fast).await?;
+
     lab.phase("settle", "");
     join_all(near.into_iter().map(Watch::stop)).await;
     load.stop().await;
@@ -104,6 +115,38 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.phase("final-reads", "");
     far.stop().await;
     lab.hold(Duration::ZERO).await
+}
+
+/// Where sites share a store, the way of the others to it is the WAN: a token is revoked while it is cut.
+async fn cut_off(
+    lab: &Lab,
+    route: &str,
+    issuer: &Replica,
+    cluster: &[Replica],
+    elsewhere: &[Replica],
+    every: Duration,
+) -> Result<(), LabError> {
+    let shared = lab.deployment().store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment);
+    if !shared || elsewhere.is_empty() {
+        return Ok(());
+    }
+    lab.phase("steady", WAN_CUT);
+    let Some(revoked) = token(lab, issuer).await? else { return Ok(()) };
+    let everywhere: Vec<Replica> = cluster.iter().chain(elsewhere).cloned().collect();
+    let watch = Watch::start(lab, route, &revoked, &everywhere, every);
+    lab.hold(lab.scaled(ROUND / 2)).await?;
+    lab.phase("inject", WAN_CUT);
+    let links = elsewhere.iter().flat_map(|replica| lab.links(&replica.name, SHARED_STORE)).collect();
+    let what = NetworkFault::Hold { direction: Direction::Both };
+    let cut = lab.inject(Fault::Network { links, what }).await?;
+    lab.phase("hold", WAN_CUT);
+    lab.revoke(stream::TOKEN, &issuer.name, &revoked).await;
+    lab.hold(lab.scaled(ROUND)).await?;
+    lab.phase("heal", WAN_CUT);
+    lab.heal(cut).await?;
+    lab.hold(lab.scaled(CONVERGE)).await?;
+    watch.stop().await;
+    Ok(())
 }
 
 async fn token(lab: &Lab, issuer: &Replica) -> Result<Option<Token>, LabError> {

@@ -24,7 +24,7 @@ pub(super) struct Rounds {
     pub(super) quota: f64,
     /// Window in force.
     pub(super) window: Duration,
-    bucket: bool,
+    alignment: WindowAlignment,
     timeout: Option<Duration>,
 }
 
@@ -63,7 +63,7 @@ impl Rounds {
             number: 0,
             quota: f64::from(quota.limit),
             window: quota.window,
-            bucket: matches!(quota.alignment, WindowAlignment::TokenBucket),
+            alignment: quota.alignment,
             timeout: None,
         })
     }
@@ -80,7 +80,7 @@ impl Rounds {
     pub(super) async fn next_key(&mut self) -> Result<String, LabError> {
         let at = usize::try_from(self.number).unwrap_or_default();
         self.number = self.number.saturating_add(1);
-        if self.bucket {
+        if self.alignment == WindowAlignment::TokenBucket {
             self.lab.hold(self.window.mul_f64(1.2)).await?;
         }
         let key = self.keys.get(at % self.keys.len().max(1)).cloned().unwrap_or_default();
@@ -124,25 +124,35 @@ impl Rounds {
         quotas * self.quota / self.window.as_secs_f64().max(1e-3)
     }
 
+    /// How many quotas a round can have at most, as its claims count them: two where the window's edge is not known.
+    pub(super) fn fillings(&self) -> f64 {
+        if self.alignment == WindowAlignment::FirstRequest { 1.0 } else { 2.0 }
+    }
+
     /// How long a round asks.
     pub(super) fn lasts(&self) -> Duration {
         self.window.mul_f64(SPENT_OVER)
     }
 
-    /// One whole round: the next key, its window, `quotas` times Q asked of `split`.
+    /// One whole round: the next key, its window, `quotas` times Q asked of `split`; another one if the harness was late.
     ///
     /// # Errors
     /// As [`Rounds::next_key`].
     pub(super) async fn spend(&mut self, split: &Split, quotas: f64) -> Result<(), LabError> {
-        let key = self.next_key().await?;
-        self.spend_of(&key, split, quotas).await
+        let (key, from) = (self.next_key().await?, self.lab.now());
+        self.spend_of(&key, split, quotas).await?;
+        if self.lab.must_repeat(from, self.window, &key) {
+            let key = self.next_key().await?;
+            self.spend_of(&key, split, quotas).await?;
+        }
+        Ok(())
     }
 
     /// One whole round of `key`.
     ///
     /// # Errors
     /// If the run is interrupted.
-    pub(super) async fn spend_of(&mut self, key: &str, split: &Split, quotas: f64) -> Result<(), LabError> {
+    pub(super) async fn spend_of(&self, key: &str, split: &Split, quotas: f64) -> Result<(), LabError> {
         self.open(key);
         let traffic = self.ask(key, split, self.rate(quotas));
         let held = self.lab.hold(self.lasts()).await;

@@ -1,15 +1,15 @@
-//! Replicas start while the control plane is away: restarted one by one and all at once, brand-new, and with
-//! everything wiped. Read by CFG-02/a, CFG-02/b, CFG-02/c and CON-02.
+//! Replicas start while the control plane is a black hole, slow, and refuses: restarted one by one and all at once,
+//! brand-new, and with everything wiped. Read by CFG-02/a, CFG-02/b, CFG-02/c and CON-02.
 
-use crate::claims::configuration::{BRAND_NEW, RESTARTED, START_VARIANT, WIPED};
+use crate::claims::configuration::{BRAND_NEW, RESTARTED, START_VARIANT, STORE_LOST, WIPED};
 use crate::experiment::Experiment;
 use crate::experiments::canaries::plain;
 use futures::FutureExt;
-use futures::future::join_all;
-use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target};
+use futures::future::{join_all, try_join};
+use gatecrash_engine::lab::{Active, Call, Disk, Lab, LabError, LabOptions, Replica, Target};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CONTROL_PLANE;
-use gatecrash_model::fault::{Fault, NetworkFault};
+use gatecrash_model::fault::{Fault, FixtureFault, NetworkFault};
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::{Credential, stream};
 use std::collections::BTreeMap;
@@ -17,14 +17,14 @@ use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "start-without-control-plane",
-    story: "the control plane refuses while a replica restarts, a new one comes, all restart, and one has lost all that it kept",
+    story: "the control plane is a black hole, then slow, then refuses, while a replica restarts, a new one comes, all restart, and all have lost what was kept",
     needs: &[
         Capability::ControlPlane,
         Capability::ConfigurationVersion,
         Capability::ReplicaFaults,
         Capability::NetworkFaults,
     ],
-    expected: |_, scale| (START * 4 + OBSERVE * 4).mul_f64(scale) + Duration::from_secs(12),
+    expected: |_, scale| (START + STORE_NEEDED + OBSERVE * 4).mul_f64(scale) + Duration::from_secs(16),
     options: |_| LabOptions::default(),
     run: |lab| story(lab).boxed(),
 };
@@ -33,6 +33,10 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const START: Duration = Duration::from_secs(62);
 /// How long the plain API is used once it serves (CON-02, `observe`), and more.
 const OBSERVE: Duration = Duration::from_secs(13);
+/// How long a start without the shared store is watched: what it shows decides nothing.
+const STORE_NEEDED: Duration = Duration::from_secs(20);
+/// How long the plain API is used where only its first answer matters.
+const BRIEFLY: Duration = Duration::from_millis(300);
 /// Between two rounds of canaries.
 const EVERY: Duration = Duration::from_millis(20);
 
@@ -53,62 +57,152 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.hold(Duration::from_millis(300)).await?;
     watch(&lab, &route, &replicas, version, Duration::ZERO, Duration::from_millis(300)).await?;
 
-    lab.phase("inject", "");
-    let away = lab.inject(Fault::Network { links: lab.links("*", CONTROL_PLANE), what: NetworkFault::Refuse }).await?;
+    for (variant, fault) in [("blackhole", network(&lab, NetworkFault::Blackhole)), ("slow", slow(&lab))] {
+        lab.phase("inject", variant);
+        let away = lab.inject(fault).await?;
+        lab.phase("hold", variant);
+        let second = replicas.iter().find(|other| other.site == first.site && other.name != first.name);
+        let without_store = second.filter(|_| variant == "blackhole");
+        try_join(one_and_new(&lab, &route, &first, version), store_lost(&lab, &route, without_store, version)).await?;
+        lab.phase("heal", variant);
+        lab.heal(away).await?;
+    }
 
+    lab.phase("inject", "refuse");
+    let away = lab.inject(network(&lab, NetworkFault::Refuse)).await?;
     lab.phase("hold", "restart-one");
     let one = [first.clone()];
-    restart(&lab, &one, Disk::Keep, RESTARTED).await?;
+    restart(&lab, &one, RESTARTED).await?;
     start(&lab, &route, &one, version).await?;
 
     if lab.has(Capability::ReplicaDisk) {
         lab.phase("hold", "brand-new");
-        // The name is not known before: the mark comes after the start, and the claim takes either order.
-        let new = lab.add_replica(&first.site, BTreeMap::new()).await?;
-        lab.mark(START_VARIANT, &new.name, BRAND_NEW);
+        let new = brand_new(&lab, &first.site, BRAND_NEW).await?;
         start(&lab, &route, std::slice::from_ref(&new), version).await?;
         lab.phase("inject", "");
         lab.remove_replica(&new.name).await?;
     }
 
     lab.phase("hold", "restart-all");
-    restart(&lab, &replicas, Disk::Keep, RESTARTED).await?;
+    restart(&lab, &replicas, RESTARTED).await?;
     start(&lab, &route, &replicas, version).await?;
 
-    if lab.has(Capability::ReplicaDisk) {
-        lab.phase("hold", "wiped");
-        lab.mark(START_VARIANT, &first.name, WIPED);
-        lab.mark(mark::NOT_READY_DECLARED, &first.name, 0);
-        lab.kill(&first.name).await?;
-        if lab.deployment().site_store {
-            lab.wipe_site_store(&first.site).await?;
-        }
-        lab.restart(&first.name, Disk::Wiped).await?;
-        start(&lab, &route, &one, version).await?;
-    }
-
+    let away =
+        if lab.has(Capability::ReplicaDisk) { wiped(&lab, &route, &first, version, away).await? } else { vec![away] };
     lab.phase("heal", "");
-    lab.heal(away).await?;
+    for away in away {
+        lab.heal(away).await?;
+    }
     lab.phase("settle", "");
     watch(&lab, &route, &replicas, version, lab.ready_within(), Duration::from_millis(500)).await
 }
 
-async fn restart(lab: &Lab, replicas: &[Replica], disk: Disk, variant: i64) -> Result<(), LabError> {
+fn network(lab: &Lab, what: NetworkFault) -> Fault {
+    Fault::Network { links: lab.links("*", CONTROL_PLANE), what }
+}
+
+/// A control plane that takes twice as long as the ingress before it waits.
+fn slow(lab: &Lab) -> Fault {
+    let timeout = lab.deployment().control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.ingress_timeout);
+    let delay_ms = u32::try_from((timeout * 2).as_millis()).unwrap_or(u32::MAX).max(1);
+    let what = FixtureFault::Slow { delay_ms };
+    Fault::Fixture { name: CONTROL_PLANE.to_owned(), endpoint: String::new(), what }
+}
+
+/// A replica restarts, and a new one comes, at the same time.
+async fn one_and_new(lab: &Lab, route: &str, first: &Replica, version: u32) -> Result<(), LabError> {
+    let mut starting = vec![first.clone()];
+    restart(lab, &starting, RESTARTED).await?;
+    let new = if lab.has(Capability::ReplicaDisk) { Some(brand_new(lab, &first.site, BRAND_NEW).await?) } else { None };
+    starting.extend(new.clone());
+    watch(lab, route, &starting, version, patience(lab, START), BRIEFLY).await?;
+    match new {
+        Some(new) => lab.remove_replica(&new.name).await,
+        None => Ok(()),
+    }
+}
+
+/// A replica restarts with its disk and without the shared store, too: was the configuration there (K1)?
+async fn store_lost(lab: &Lab, route: &str, replica: Option<&Replica>, version: u32) -> Result<(), LabError> {
+    let store = replica.and_then(|replica| lab.deployment().store_of(&replica.site));
+    let (Some(replica), Some(store)) = (replica, store) else { return Ok(()) };
+    let links = lab.links(&replica.name, &store);
+    let lost = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
+    let one = std::slice::from_ref(replica);
+    restart(lab, one, STORE_LOST).await?;
+    watch(lab, route, one, version, patience(lab, STORE_NEEDED), BRIEFLY).await?;
+    lab.heal(lost).await
+}
+
+/// All replicas of a site have lost their disks and the site its configuration store; one of them finds the control plane
+/// refusing, one a black hole, and a new one finds it slow. Returns the faults that are in place.
+async fn wiped(
+    lab: &Lab,
+    route: &str,
+    first: &Replica,
+    version: u32,
+    refusing: Active,
+) -> Result<Vec<Active>, LabError> {
+    lab.phase("inject", "wiped");
+    // Before the old fault goes the new one is there: nobody gets a configuration in between.
+    let mut away = vec![lab.inject(slow(lab)).await?];
+    lab.heal(refusing).await?;
+    let all = lab.replicas_of(&first.site);
+    let management = lab.deployment().site(&first.site).map(|site| site.management_ingress()).unwrap_or_default();
+    for (replica, what) in all.iter().zip([NetworkFault::Refuse, NetworkFault::Blackhole]) {
+        let links = lab.links(&replica.name, &management);
+        away.push(lab.inject(Fault::Network { links, what }).await?);
+    }
+    lab.phase("hold", "wiped");
+    for replica in &all {
+        lab.mark(START_VARIANT, &replica.name, WIPED);
+        lab.mark(mark::NOT_READY_DECLARED, &replica.name, 0);
+        lab.kill(&replica.name).await?;
+    }
+    if lab.deployment().site_store {
+        lab.wipe_site_store(&first.site).await?;
+    }
+    for replica in &all {
+        lab.restart(&replica.name, Disk::Wiped).await?;
+    }
+    let new = brand_new(lab, &first.site, WIPED).await?;
+    let starting: Vec<Replica> = all.into_iter().chain([new.clone()]).collect();
+    watch(lab, route, &starting, version, patience(lab, START), BRIEFLY).await?;
+    lab.remove_replica(&new.name).await?;
+    // What the nearest link does ends first.
+    away.reverse();
+    Ok(away)
+}
+
+/// Starts a replica that never ran. Its name is not known before: the mark comes after the start, and the claims take
+/// either order.
+async fn brand_new(lab: &Lab, site: &str, variant: i64) -> Result<Replica, LabError> {
+    let new = lab.add_replica(site, BTreeMap::new()).await?;
+    lab.mark(START_VARIANT, &new.name, variant);
+    Ok(new)
+}
+
+async fn restart(lab: &Lab, replicas: &[Replica], variant: i64) -> Result<(), LabError> {
     for replica in replicas {
         lab.mark(START_VARIANT, &replica.name, variant);
         lab.mark(mark::NOT_READY_DECLARED, &replica.name, 0);
         lab.kill(&replica.name).await?;
     }
     for replica in replicas {
-        lab.restart(&replica.name, disk).await?;
+        lab.restart(&replica.name, Disk::Keep).await?;
     }
     Ok(())
 }
 
 /// Canaries from the start on, until all replicas served for long enough or none can be expected to any more.
 async fn start(lab: &Lab, route: &str, replicas: &[Replica], version: u32) -> Result<(), LabError> {
-    let patience = (lab.scaled(START) + Duration::from_millis(300)).max(Duration::from_secs(3));
-    watch(lab, route, replicas, version, patience, lab.scaled(OBSERVE).max(Duration::from_secs(1))).await
+    let after = lab.scaled(OBSERVE).max(Duration::from_secs(1));
+    watch(lab, route, replicas, version, patience(lab, START), after).await
+}
+
+/// How long a start is watched that may take `within`.
+fn patience(lab: &Lab, within: Duration) -> Duration {
+    (lab.scaled(within) + Duration::from_millis(300)).max(Duration::from_secs(2))
 }
 
 /// Asks every replica with a token and without, until all gave `version` and `after` has passed since, or `patience` has.

@@ -87,6 +87,7 @@ impl Lab {
             next_fault: AtomicU32::new(1),
             next_process: AtomicU32::new(1),
             background: AtomicBool::new(true),
+            lateness: super::lateness::Lateness::default(),
             stop: CancellationToken::new(),
             state: Mutex::new(state),
             tokens: tokio::sync::Mutex::new(BTreeMap::new()),
@@ -153,6 +154,8 @@ impl Lab {
             self.set_backends(site).await?;
         }
         futures::future::try_join_all(replicas.iter().map(|replica| self.attend(replica))).await?;
+        self.remove_former().await?;
+        self.watch_lateness();
         self.wait_rotation().await
     }
 

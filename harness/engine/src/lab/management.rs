@@ -1,18 +1,58 @@
 //! What an operator does during an experiment: publishes, adds and removes contracts, wipes and corrupts stores.
 
 use super::operations::{Call, Target};
-use super::topology::STORE_PORT;
+use super::topology::{FIXTURE_PORT, STORE_PORT};
 use super::{Lab, LabError};
 use crate::resp;
 use gatecrash_model::deployment::{CONTROL_PLANE, Policy, Site};
 use gatecrash_model::fault::FixtureFault;
-use gatecrash_model::fixture::{Backend, Configuration, Contract, FaultRequest};
+use gatecrash_model::fixture::{Backend, Configuration, Contract, FaultRequest, Registration};
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::stream;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// What a gateway asks of its control plane, and the lab in its stead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Managed {
+    /// The configuration is fetched.
+    Fetch,
+    /// A replica is registered.
+    Register,
+}
+
 impl Lab {
+    /// Asks the control plane through the ingress that a site's gateways have in between. Written as a mark of `name`:
+    /// subject: the status, `0` if there was no answer within `within`; value: microseconds that it took.
+    ///
+    /// # Errors
+    /// If the site or its ingress does not exist.
+    pub async fn manage(&self, site: &str, name: &str, what: Managed, within: Duration) -> Result<u16, LabError> {
+        let ingress = self.deployment().site(site).map(Site::management_ingress);
+        let address = self.address_of(&ingress.ok_or_else(|| LabError::Unknown(site.to_owned()))?)?;
+        let base = format!("http://{}", SocketAddr::new(address, FIXTURE_PORT));
+        let registration = Registration { replica: format!("{site}-nobody"), site: site.to_owned() };
+        let request = match what {
+            Managed::Fetch => self.inner.http.get(format!("{base}/v1/configuration")),
+            Managed::Register => self
+                .inner
+                .http
+                .post(format!("{base}/v1/register"))
+                .body(serde_json::to_vec(&registration).unwrap_or_default()),
+        };
+        let began = self.now();
+        let status = match request.timeout(within).send().await {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                response.bytes().await.map_or(0, |_| status)
+            }
+            Err(_) => 0,
+        };
+        let took = self.inner.kit.clock.since(began);
+        self.mark(name, &status.to_string(), i64::try_from(took.as_micros()).unwrap_or(i64::MAX));
+        Ok(status)
+    }
+
     /// Publishes a changed configuration at the control plane; returns its version.
     ///
     /// # Errors

@@ -45,10 +45,11 @@ impl Token {
     }
 }
 
-/// `client-1`..`client-20` (credentials and a contract), `late-1`..`late-5` (credentials only),
-/// `outsider-1`..`outsider-5` (neither: the gateway does not know them).
+/// `client-1`..`client-20` (credentials and a contract), `former-1`, `former-2` (credentials and a contract that is removed
+/// when everything runs), `late-1`..`late-5` (credentials only), `outsider-1`..`outsider-5` (neither: the gateway does not
+/// know them).
 pub(super) fn clients(seed: Seed) -> Vec<Client> {
-    let kinds = [("client", 20, true), ("late", 5, false), ("outsider", 5, false)];
+    let kinds = [("client", 20, true), ("former", 2, true), ("late", 5, false), ("outsider", 5, false)];
     let mut clients = Vec::new();
     for (kind, count, contract) in kinds {
         for number in 1..=count {

@@ -181,6 +181,11 @@ impl HistoryBuilder {
         self.push(self.now, EventKind::Contact { component, peer, what, status, version })
     }
 
+    /// The harness was late by so much.
+    pub fn late(&mut self, late_us: u32) -> &mut Self {
+        self.push(self.now, EventKind::Late { late_us })
+    }
+
     /// A hole in the record.
     pub fn gap(&mut self, component: &str) -> &mut Self {
         let (component, what) = (component.to_owned(), "lost".to_owned());

@@ -182,6 +182,9 @@ pub mod mark {
     pub const WINDOW: &str = "window";
     /// Signing material of a site was changed; subject: site.
     pub const REKEYED: &str = "rekeyed";
+    /// The harness was too late in the window before: it is repeated; subject: quota key, or empty for the rest of the phase;
+    /// value: microseconds that it was late.
+    pub const PROLONGED: &str = "prolonged";
     /// Steady state was reached (value 1) or not (value 0); subject: why not.
     pub const STEADY: &str = "steady";
 }

@@ -2,9 +2,10 @@
 
 use super::{telling, words, wrong};
 use crate::claims::common::{
-    Phase, Service, count, doubt, late_doubt, latency_limit, nanos, phase, phases, record_doubt, seconds, steady,
-    stream, unless,
+    Phase, Service, count, decided_by, doubt, judged, late_doubt, latency_limit, nanos, phase, phases, record_doubt,
+    seconds, steady, stream, unless,
 };
+use crate::claims::quota::Canaries;
 use gatecrash_model::History;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
@@ -66,22 +67,45 @@ impl Stretch {
         found
     }
 
-    /// What is broken, in words.
-    pub(crate) fn broken(&self, slo: f64, when: &str) -> Option<String> {
+    /// The numbers of the stretch: its success and its wrong answers, held against `slo` (0 to 1) and none.
+    pub(crate) fn numbers(&self, slo: f64, when: &str) -> Vec<Number> {
+        let success = self.service.success();
+        let success = success.map(|share| Number::new(success_name(when), share * 100.0, "%").limit(slo * 100.0));
+        let wrong = Number::new(wrong_name(when), count(self.wrong_count), "").limit(0.0);
+        success.into_iter().chain([wrong]).collect()
+    }
+
+    /// What is broken: the name of the number that shows it, and words.
+    pub(crate) fn broken(&self, slo: f64, when: &str) -> Option<(String, String)> {
         if let Some(first) = &self.wrong {
-            return Some(format!("{when}, {} answers were wrong; first: {first}", self.wrong_count));
+            let words = format!("{when}: {} answers were wrong; first: {first}", self.wrong_count);
+            return Some((wrong_name(when), words));
         }
         let success = self.service.success()?;
         (success < slo).then(|| {
-            format!(
-                "{when}, {:.2} % of {} requests succeeded; {:.2} % are needed",
+            let words = format!(
+                "{when}: {:.2} % of {} requests succeeded; {:.2} % are needed",
                 success * 100.0,
                 self.service.sent,
                 slo * 100.0
-            )
+            );
+            (success_name(when), words)
         })
     }
 }
+
+fn success_name(when: &str) -> String {
+    format!("success ({when})")
+}
+
+fn wrong_name(when: &str) -> String {
+    format!("wrong answers ({when})")
+}
+
+/// Latencies of the outage, in the numbers.
+const P95: &str = "p95 (in the outage)";
+const DURING: &str = "in the outage";
+const AFTER: &str = "after the outage, with the control plane back";
 
 pub(super) fn cfg_01(scope: &Scope<'_>) -> Verdict {
     let history = match scope.history("control-plane-outage") {
@@ -91,67 +115,70 @@ pub(super) fn cfg_01(scope: &Scope<'_>) -> Verdict {
     let phases = phases(history);
     let slo = scope.parameters.number("slo") / 100.0;
     let before = phase(history, &phases, "steady", "")
+        .map(|steadily| judged(history, steadily))
         .ok_or_else(|| Reason::new("no-steady-state", "there was no steady phase"))
         .and_then(|steadily| steady(history, streams::TRAFFIC, steadily.from, steadily.to, slo));
-    let holds: Vec<Phase> = phases.iter().filter(|phase| history.text(phase.phase) == "hold").copied().collect();
-    let settles: Vec<Phase> = phases.iter().filter(|phase| history.text(phase.phase) == "settle").copied().collect();
+    let of = |name: &str| -> Vec<Phase> {
+        let of_name = phases.iter().filter(|phase| history.text(phase.phase) == name);
+        of_name.map(|phase| judged(history, *phase)).collect()
+    };
+    let (holds, settles) = (of("hold"), of("settle"));
     let mut during = Stretch::read(history, &holds, |_| true);
     let settled = Stretch::read(history, &settles, |_| true);
+    let quota = Canaries::read(scope.deployment, history, &holds);
     let length = holds.iter().fold(0_u64, |sum, hold| sum.saturating_add(hold.to.saturating_sub(hold.from)));
-    let mut numbers = vec![Number::new("outage", seconds(length), "s")];
-    let percent = |service: &Service| service.success().map(|success| success * 100.0);
-    numbers.extend(
-        percent(&during.service).map(|success| Number::new("success in the outage", success, "%").limit(slo * 100.0)),
-    );
-    numbers.extend(
-        percent(&settled.service)
-            .map(|success| Number::new("success after the outage", success, "%").limit(slo * 100.0)),
-    );
+    let mut numbers = during.numbers(slo, DURING);
+    numbers.extend(settled.numbers(slo, AFTER));
+    numbers.extend(quota.number());
+    let mut problems: Vec<(String, String)> = Vec::new();
+    problems.extend(during.broken(slo, DURING));
+    problems.extend(quota.broken());
     let ratio = scope.parameters.number("p95_ratio");
-    let mut slow = None;
     if let (Ok(base), Some(p95)) = (before.clone().map(|mut base| base.latencies.p95()), during.traffic.latencies.p95())
         && let Some(base) = base
     {
         let limit = latency_limit(base, ratio);
+        numbers.push(Number::new(P95, p95, "ms").limit(limit));
         numbers.push(Number::new("p95 before the outage", base, "ms"));
-        numbers.push(Number::new("p95 in the outage", p95, "ms").limit(limit));
-        slow = (p95 > limit).then(|| format!("in the outage p95 was {p95:.1} ms; {limit:.1} ms are allowed"));
+        let slow = || (P95.to_owned(), format!("{DURING}: p95 was {p95:.1} ms; {limit:.1} ms are allowed"));
+        problems.extend((p95 > limit).then(slow));
     }
+    problems.extend(settled.broken(slo, AFTER));
+    let wanted = nanos(scope.parameters.duration("outage"));
+    numbers.push(Number::new("outage", seconds(length), "s"));
+    numbers.push(Number::new("policy canaries in the outage", count(during.canaries), ""));
     let samples = during.service.sent.saturating_add(during.canaries);
-    let problems = [
-        during.broken(slo, "in the outage"),
-        slow,
-        settled.broken(slo, "after the outage, with the control plane back"),
-    ];
-    let broken: Vec<String> = problems.into_iter().flatten().collect();
-    if !broken.is_empty() {
+    let late = || {
+        let window = |hold: &Phase| Duration::from_nanos(hold.to.saturating_sub(hold.from));
+        holds.iter().find_map(|hold| late_doubt(history, window(hold), hold.from, hold.to))
+    };
+    if let Some((decided, _)) = problems.first() {
+        // A request without an answer counts against it only where the record is whole, a slow one only where the
+        // harness was not slow itself; a wrong answer always does.
+        let certain = during.wrong.is_some() || settled.wrong.is_some() || quota.broken().is_some();
+        let doubt = || record_doubt(history).or_else(late);
+        if let Some(doubt) = (!certain).then(doubt).flatten() {
+            return Verdict::Inconclusive(doubt);
+        }
+        let numbers = decided_by(numbers, decided);
+        let explanation: Vec<String> = problems.into_iter().map(|(_, words)| words).collect();
         let mut events = during.events;
+        events.extend(quota.events);
         events.extend(settled.events);
         events.extend(holds.first().map(|hold| history.reference(hold.event)));
         events.truncate(3);
-        let found = Verdict::Violated(Counterexample { explanation: broken.join("; "), events, samples, numbers });
-        // A request without an answer counts against it only where the record is whole.
-        return match record_doubt(history).filter(|_| during.wrong.is_none() && settled.wrong.is_none()) {
-            Some(doubt) => Verdict::Inconclusive(doubt),
-            None => found,
-        };
+        return Verdict::Violated(Counterexample { explanation: explanation.join("; "), events, samples, numbers });
     }
-    let wanted = nanos(scope.parameters.duration("outage")) / 10 * 9;
     let few = |text: &str| Some(Reason::new("too-few-samples", text));
-    let missing = if length < wanted {
+    let missing = if length < wanted / 10 * 9 {
         few("the control plane was not away long enough")
     } else if during.canaries == 0 {
         few("no policy canary was answered in the outage")
     } else if settled.service.sent == 0 {
         few("nothing was asked after the outage")
     } else {
-        None
+        quota.missing()
     };
-    let late = holds
-        .first()
-        .zip(holds.last())
-        .and_then(|(first, last)| late_doubt(history, Duration::from_nanos(length), first.from, last.to));
-    numbers.push(Number::new("policy canaries in the outage", count(during.canaries), ""));
     let held = Verdict::holds(MINIMUM, Evidence { samples, numbers, notes: Vec::new() });
-    unless(held, doubt(history).or(before.err()).or(missing).or(late))
+    unless(held, doubt(history).or(before.err()).or(missing).or_else(late))
 }

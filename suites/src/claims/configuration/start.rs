@@ -1,7 +1,9 @@
 //! CFG-02: does a replica that starts without the control plane serve the last published version, and how soon?
+//!
+//! The control plane is away in three ways (seed M17): a start counts for the one that is nearest to the replica.
 
-use super::{BRAND_NEW, START_VARIANT, words};
-use crate::claims::common::{Seen, len, stream};
+use super::{RESTARTED, START_VARIANT, STORE_LOST, words};
+use crate::claims::common::{FaultWindow, Seen, count, decided_by, len, stream};
 use crate::claims::common::{doubt, end_of, faults, ms, nanos, record_doubt, seconds, unless};
 use crate::claims::lives::Lives;
 use gatecrash_model::claim::Scope;
@@ -9,8 +11,14 @@ use gatecrash_model::deployment::CONTROL_PLANE;
 use gatecrash_model::history::EventKind;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::{Credential, stream as streams};
-use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
+use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
 use gatecrash_model::{History, Name};
+
+/// The ways in which the control plane must have been away.
+const KINDS: [&str; 3] = ["refuse", "blackhole", "slow"];
+const FIRST: &str = "start to first correct answer";
+const NEVER: &str = "no correct answer for";
+const OPEN: &str = "admitted without their policy";
 
 /// One start of the variant.
 struct Start {
@@ -22,6 +30,8 @@ struct Start {
     to: u64,
     /// Version that was last published before.
     version: u32,
+    /// How the control plane was away: kind of the fault nearest to the replica; empty if nothing was in the way.
+    kind: String,
     first: Option<u64>,
     /// 2xx with an older version.
     older: u64,
@@ -29,28 +39,44 @@ struct Start {
     refused: bool,
 }
 
+/// Whether `fault` keeps `replica` from the control plane: on the way to it, or in it.
+fn is_between(history: &History, fault: &FaultWindow, replica: Name) -> bool {
+    let target = history.text(fault.target);
+    is_nearest(history, fault, replica) || target.contains(CONTROL_PLANE)
+}
+
+/// Whether `fault` is on the replica's own link to the ingress of the control plane.
+fn is_nearest(history: &History, fault: &FaultWindow, replica: Name) -> bool {
+    let (target, replica) = (history.text(fault.target), history.text(replica));
+    target.split(", ").any(|link| {
+        let ends = link.split_once("->");
+        ends.is_some_and(|(from, to)| from == replica && to.ends_with("-management"))
+    })
+}
+
 fn starts(history: &History, lives: &Lives, variant: i64) -> Vec<Start> {
     let end = end_of(history);
-    let healed = |at: u64| {
-        let ends = faults(history).into_iter().filter(|fault| {
-            history.text(fault.target).contains(CONTROL_PLANE)
-                && fault.from <= at
-                && fault.healed.is_some_and(|healed| healed > at)
-        });
-        ends.filter_map(|fault| fault.healed).max().unwrap_or(end)
-    };
+    let faults = faults(history);
     let mut starts = Vec::new();
     for (marked, replica, _, event) in history.marks(START_VARIANT).filter(|(_, _, value, _)| *value == variant) {
         let next_mark =
             history.marks(START_VARIANT).find(|(at, of, ..)| *of == replica && *at > marked).map_or(end, |(at, ..)| at);
-        // The name of a brand-new replica is known only once it was started.
-        let before = || lives.started_before(replica, marked).filter(|_| variant == BRAND_NEW);
-        let Some(at) = lives.starts(replica, marked, next_mark).next().or_else(before) else { continue };
-        let to = healed(at).min(lives.starts(replica, at.saturating_add(1), end).next().unwrap_or(end));
+        // The name of a brand-new replica is known only once it was started: its only start comes before its mark.
+        let only = || lives.started_before(replica, marked).filter(|at| lives.starts(replica, 0, *at).count() == 1);
+        let Some(at) = lives.starts(replica, marked, next_mark).next().or_else(only) else { continue };
+        let away: Vec<&FaultWindow> = faults
+            .iter()
+            .filter(|fault| is_between(history, fault, replica) && fault.from <= at)
+            .filter(|fault| fault.healed.is_none_or(|healed| healed > at))
+            .collect();
+        let healed = away.iter().map(|fault| fault.healed.unwrap_or(end)).max().unwrap_or(end);
+        let nearest = away.iter().find(|fault| is_nearest(history, fault, replica)).or(away.first());
+        let kind = nearest.map_or_else(String::new, |fault| history.text(fault.kind).to_owned());
+        let to = healed.min(lives.starts(replica, at.saturating_add(1), end).next().unwrap_or(end));
         let to = lives.gone_in(replica, at.saturating_add(1), to).unwrap_or(to);
         let published = history.marks(mark::PUBLISHED).take_while(|(published, ..)| *published <= at);
         let version = published.map(|(_, _, version, _)| u32::try_from(version).unwrap_or(0)).max().unwrap_or(0);
-        starts.push(Start { replica, event, at, to, version, first: None, older: 0, refused: false });
+        starts.push(Start { replica, event, at, to, version, kind, first: None, older: 0, refused: false });
     }
     starts
 }
@@ -59,23 +85,39 @@ fn start_of<'s>(starts: &'s mut [Start], seen: &Seen<'_>) -> Option<&'s mut Star
     starts.iter_mut().find(|start| start.replica == seen.asked.target && (start.at..start.to).contains(&seen.sent))
 }
 
-/// Reads the canaries, and what must be refused; returns the first request that was admitted without its policy.
-fn read<'h>(history: &'h History, starts: &mut [Start]) -> Option<Seen<'h>> {
-    let mut admitted = None;
+/// Requests that were admitted without their policy.
+#[derive(Default)]
+struct Open {
+    count: u64,
+    first: String,
+    events: Vec<EventRef>,
+}
+
+impl Open {
+    fn add(&mut self, history: &History, seen: &Seen<'_>) {
+        if self.count == 0 {
+            self.first = words(history, seen);
+        }
+        self.count = self.count.saturating_add(1);
+        if self.events.len() < 3 {
+            self.events.push(history.reference(super::telling(seen)));
+        }
+    }
+}
+
+/// Reads the canaries, and what must be refused, of the starts.
+fn read(history: &History, starts: &mut [Start]) -> Open {
+    let mut open = Open::default();
     for name in [streams::CANARY, streams::MUST_REFUSE] {
         for seen in stream(history, name) {
             let Some(start) = start_of(starts, &seen) else { continue };
-            let Some((ended, _, answer)) = seen.outcome else {
-                if seen.asked.credential.must_refuse() && seen.arrived.is_some() {
-                    admitted = admitted.or(Some(seen));
-                }
-                continue;
-            };
-            if seen.asked.credential.must_refuse() {
+            let must_refuse = seen.asked.credential.must_refuse();
+            if must_refuse && (seen.arrived.is_some() || seen.outcome.is_some_and(|(.., answer)| answer.is_success())) {
+                open.add(history, &seen);
+            }
+            let Some((ended, _, answer)) = seen.outcome else { continue };
+            if must_refuse {
                 start.refused |= matches!(answer.status, 401 | 403);
-                if seen.arrived.is_some() || answer.is_success() {
-                    admitted = admitted.or(Some(seen));
-                }
             } else if answer.is_success() && ended <= start.to {
                 let valid = matches!(seen.asked.credential, Credential::Valid | Credential::NotNeeded);
                 if valid && answer.version >= start.version && answer.version > 0 {
@@ -86,7 +128,55 @@ fn read<'h>(history: &'h History, starts: &mut [Start]) -> Option<Seen<'h>> {
             }
         }
     }
-    admitted
+    open
+}
+
+impl Start {
+    fn took(&self) -> Option<u64> {
+        self.first.map(|first| first.saturating_sub(self.at))
+    }
+
+    fn watched(&self) -> u64 {
+        self.to.saturating_sub(self.at)
+    }
+
+    /// Not correct within `within`, and watched for long enough to say so.
+    fn is_late(&self, within: u64) -> bool {
+        self.took().map_or(self.watched() >= within, |took| took > within)
+    }
+
+    /// What a start that is late was seen to do.
+    fn told(&self, history: &History, within: u64) -> String {
+        let seen = self.took().map_or_else(
+            || format!("not seen in {:.1} s", seconds(self.watched())),
+            |took| format!("only after {:.1} s", seconds(took)),
+        );
+        let old = if self.older > 0 { format!("; {} answers had an older version", self.older) } else { String::new() };
+        format!(
+            "`{}` started without the control plane (`{}`): a correct answer with version {} was {seen}; {:.1} s are allowed{old}",
+            history.text(self.replica),
+            self.kind,
+            self.version,
+            seconds(within)
+        )
+    }
+}
+
+/// The slowest start over all, and by the way in which the control plane was away; how long the starts that never served were watched.
+fn numbers(starts: &[Start], within: u64) -> Vec<Number> {
+    let limit = seconds(within);
+    let slowest = |kind: &str| {
+        let of = starts.iter().filter(|start| kind.is_empty() || start.kind == kind);
+        of.filter_map(Start::took).max()
+    };
+    let took = |name: String, took: u64| Number::new(name, ms(took), "ms").limit(limit * 1000.0);
+    let mut numbers: Vec<Number> = slowest("").map(|slowest| took(FIRST.to_owned(), slowest)).into_iter().collect();
+    for kind in KINDS {
+        numbers.extend(slowest(kind).map(|slowest| took(format!("{FIRST} ({kind})"), slowest)));
+    }
+    let never = starts.iter().filter(|start| start.first.is_none()).map(Start::watched).max();
+    numbers.extend(never.map(|watched| Number::new(NEVER, seconds(watched), "s").limit(limit)));
+    numbers
 }
 
 pub(super) fn cfg_02(scope: &Scope<'_>, variant: i64) -> Verdict {
@@ -96,61 +186,77 @@ pub(super) fn cfg_02(scope: &Scope<'_>, variant: i64) -> Verdict {
     };
     let lives = Lives::new(history);
     let mut starts = starts(history, &lives, variant);
-    let admitted = read(history, &mut starts);
+    let mut open = read(history, &mut starts);
+    let where_kept = if variant == RESTARTED { store_needed(history, &lives, &mut open) } else { None };
     let samples = len(starts.len());
     let within = nanos(scope.parameters.duration("within"));
-    let slowest = starts.iter().filter_map(|start| start.first.map(|first| first.saturating_sub(start.at))).max();
-    let limit = seconds(within) * 1000.0;
-    let numbers: Vec<Number> = slowest
-        .map(|took| Number::new("start to first correct answer", ms(took), "ms").limit(limit))
-        .into_iter()
-        .collect();
-    if let Some(seen) = admitted {
-        let explanation =
-            format!("a start without the control plane served a protected route openly: {}", words(history, &seen));
-        let events = vec![history.reference(super::telling(&seen))];
-        return Verdict::Violated(Counterexample { explanation, events, samples, numbers });
+    let mut numbers = numbers(&starts, within);
+    numbers.push(Number::new(OPEN, count(open.count), "requests").limit(0.0));
+    if open.count > 0 {
+        let explanation = format!("a start without the control plane served a protected route openly: {}", open.first);
+        let numbers = decided_by(numbers, OPEN);
+        return Verdict::Violated(Counterexample { explanation, events: open.events, samples, numbers });
     }
-    let watched = |start: &Start| start.to.saturating_sub(start.at) >= within;
-    let late = |start: &&Start| match start.first {
-        Some(first) => first.saturating_sub(start.at) > within,
-        None => watched(start),
-    };
-    if let Some(start) = starts.iter().find(late) {
+    if let Some(first) = starts.iter().find(|start| start.is_late(within)) {
         // What is shown is an absence: a record with holes, or a cut that did not cut, cannot show it.
         if let Some(doubt) = record_doubt(history).or_else(|| reached(history, &lives, &starts)) {
             return Verdict::Inconclusive(doubt);
         }
-        let name = history.text(start.replica);
-        let seen = start.first.map_or_else(
-            || format!("not seen in {:.1} s", seconds(start.to.saturating_sub(start.at))),
-            |first| format!("only after {:.1} s", seconds(first.saturating_sub(start.at))),
-        );
-        let old =
-            if start.older > 0 { format!("; {} answers had an older version", start.older) } else { String::new() };
-        let explanation = format!(
-            "`{name}` started without the control plane: a correct answer with version {} was {seen}; {:.1} s are allowed{old}",
-            start.version,
-            seconds(within)
-        );
-        let events = starts.iter().filter(late).take(3).map(|start| history.reference(start.event)).collect();
-        return Verdict::Violated(Counterexample { explanation, events, samples, numbers });
+        let never = starts.iter().any(|start| start.is_late(within) && start.first.is_none());
+        let numbers = decided_by(numbers, if never { NEVER } else { FIRST });
+        let explanation = [Some(first.told(history, within)), where_kept].into_iter().flatten().collect::<Vec<_>>();
+        let late = starts.iter().filter(|start| start.is_late(within));
+        let events = late.take(3).map(|start| history.reference(start.event)).collect();
+        return Verdict::Violated(Counterexample { explanation: explanation.join("; "), events, samples, numbers });
     }
-    let unclear = starts.iter().find_map(|start| {
+    let notes = where_kept.into_iter().collect();
+    let held = Verdict::holds(1, Evidence { samples, numbers, notes });
+    unless(held, doubt(history).or_else(|| unclear(history, &starts)).or_else(|| reached(history, &lives, &starts)))
+}
+
+/// Why starts that broke nothing do not show enough.
+fn unclear(history: &History, starts: &[Start]) -> Option<Reason> {
+    let of_one = starts.iter().find_map(|start| {
         let name = history.text(start.replica);
-        let text = if start.version == 0 {
-            format!("nothing was published before `{name}` started")
+        if start.version == 0 {
+            Some(format!("nothing was published before `{name}` started"))
         } else if start.first.is_none() {
-            format!("`{name}` was watched for only {:.1} s after its start", seconds(start.to.saturating_sub(start.at)))
+            Some(format!("`{name}` was watched for only {:.1} s after its start", seconds(start.watched())))
         } else if !start.refused {
-            format!("`{name}` was not seen to refuse a request without credentials")
+            Some(format!("`{name}` was not seen to refuse a request without credentials"))
         } else {
-            return None;
-        };
-        Some(Reason::new("too-few-samples", text))
+            None
+        }
     });
-    let held = Verdict::holds(1, Evidence { samples, numbers, notes: Vec::new() });
-    unless(held, doubt(history).or(unclear).or_else(|| reached(history, &lives, &starts)))
+    let kind = KINDS.into_iter().find(|kind| !starts.iter().any(|start| start.kind == *kind));
+    let of_kind = || kind.map(|kind| format!("no start found the control plane away by `{kind}`"));
+    of_one.or_else(of_kind).map(|text| Reason::new("too-few-samples", text))
+}
+
+/// K1, where is the configuration: what a start without the shared store, too, was seen to do. Decides nothing, except
+/// that it must not serve openly either.
+fn store_needed(history: &History, lives: &Lives, open: &mut Open) -> Option<String> {
+    let mut starts = starts(history, lives, STORE_LOST);
+    let without = read(history, &mut starts);
+    if open.count == 0 {
+        *open = without;
+    }
+    let start = starts.first()?;
+    let name = history.text(start.replica);
+    let lost = faults(history).into_iter().any(|fault| {
+        let own = format!("{name}->");
+        let target = history.text(fault.target);
+        target.starts_with(&own) && target.ends_with("store") && fault.proven() && fault.from <= start.at
+    });
+    lost.then(|| match start.took() {
+        Some(took) => {
+            format!("K1: without the shared store, too, `{name}` served after {:.0} ms: it is not needed", ms(took))
+        }
+        None => format!(
+            "K1: without the shared store, too, `{name}` was not seen to serve in {:.1} s: the configuration is there",
+            seconds(start.watched())
+        ),
+    })
 }
 
 /// Why the control plane was not away at a start: nothing cut it off, or it sent a configuration all the same.
@@ -161,7 +267,7 @@ fn reached(history: &History, lives: &Lives, starts: &[Start]) -> Option<Reason>
         let name = history.text(start.replica);
         let until = start.first.unwrap_or(start.to);
         let cut = faults.iter().any(|fault| {
-            history.text(fault.target).contains(CONTROL_PLANE)
+            is_between(history, fault, start.replica)
                 && fault.proven()
                 && fault.from <= start.at
                 && fault.healed.is_none_or(|healed| healed >= until)

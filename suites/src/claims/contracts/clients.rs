@@ -5,7 +5,7 @@
 //! readiness signal is true again; outside that, refusing a valid client is a violation.
 
 use super::{CONTRACT_CHANGE, MINIMUM_CHANGES, MINIMUM_CLIENTS, is_set, routes_where};
-use crate::claims::common::{count, doubt, faults, late_doubt, nanos, record_doubt, seconds, unless};
+use crate::claims::common::{count, decided_by, doubt, faults, late_doubt, nanos, record_doubt, seconds, unless};
 use crate::claims::lives::{Decision, Lives, Offences, decide, ended_at, status, telling_event, touches};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::deployment::{CONTROL_PLANE, Policy};
@@ -14,7 +14,7 @@ use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::{Credential, Operation, Verb};
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
 use gatecrash_model::{Deployment, History, Name};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One change of one client's contract.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +129,11 @@ impl<'h> Clients<'h> {
     }
 }
 
+const LET_IN: &str = "admitted without a contract";
+const KEPT_OUT: &str = "valid and refused";
+const REMOVED_AFTER: &str = "removal in effect everywhere after";
+const ADDED_AFTER: &str = "addition in effect everywhere after";
+
 /// CON-03 over all histories.
 #[derive(Default)]
 struct Tally {
@@ -201,13 +206,14 @@ impl Tally {
     fn verdict(self) -> Verdict {
         let samples = self.unknown.saturating_add(self.removed).saturating_add(self.valid);
         let numbers = vec![
-            Number::new("admitted without a contract", count(self.let_in.count), "requests").limit(0.0),
-            Number::new("valid and refused", count(self.kept_out.count), "requests").limit(0.0),
+            Number::new(LET_IN, count(self.let_in.count), "requests").limit(0.0),
+            Number::new(KEPT_OUT, count(self.kept_out.count), "requests").limit(0.0),
             Number::new("judged of unknown clients", count(self.unknown), "requests"),
             Number::new("judged of removed clients", count(self.removed), "requests"),
             Number::new("judged of valid clients", count(self.valid), "requests"),
         ];
         if let Some(first) = self.first {
+            let numbers = decided_by(numbers, if self.let_in.count > 0 { LET_IN } else { KEPT_OUT });
             let mut events = self.let_in.events;
             events.extend(self.kept_out.events);
             let explanation = format!(
@@ -268,11 +274,21 @@ fn changes_verdict(scope: &Scope<'_>, clients: &Clients<'_>, within: u64) -> Ver
     let history = clients.history;
     let events = history.events();
     let outages = outages(history);
-    // Changes that are to be judged: in steady state, with time to take effect before the next fault.
-    let judged: Vec<&Change> =
-        clients.changes.iter().filter(|change| !touches(&outages, change.at, change.at)).collect();
-    let mut effects: BTreeMap<(usize, Name), Effect> = BTreeMap::new();
     let stream = history.name(CONTRACT_CHANGE);
+    let watched: BTreeSet<Name> = history
+        .operations()
+        .iter()
+        .filter_map(|view| view.operation(events))
+        .filter(|operation| Some(operation.stream) == stream)
+        .map(|operation| operation.key)
+        .collect();
+    // Changes that are to be judged: of clients that are watched, in steady state.
+    let judged: Vec<&Change> = clients
+        .changes
+        .iter()
+        .filter(|change| watched.contains(&change.client) && !touches(&outages, change.at, change.at))
+        .collect();
+    let mut effects: BTreeMap<(usize, Name), Effect> = BTreeMap::new();
     for view in history.operations() {
         let Some(operation) = view.operation(events) else { continue };
         if Some(operation.stream) != stream || !clients.concerns(operation) {
@@ -323,8 +339,7 @@ fn judge_changes(
         of.max()
     };
     let mut numbers = Vec::new();
-    for (name, added) in [("removal in effect everywhere after", false), ("addition in effect everywhere after", true)]
-    {
+    for (name, added) in [(REMOVED_AFTER, false), (ADDED_AFTER, true)] {
         numbers.extend(lag(added).map(|lag| Number::new(name, seconds(lag), "s").limit(seconds(within))));
     }
     let told = |change: &Change, replica: Name| {
@@ -344,6 +359,7 @@ fn judge_changes(
                 seconds(within)
             );
             let events = effect.offences.events.clone();
+            let numbers = decided_by(numbers, if change.added { ADDED_AFTER } else { REMOVED_AFTER });
             return Verdict::Violated(Counterexample { explanation, events, samples, numbers });
         }
     }

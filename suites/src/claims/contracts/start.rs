@@ -1,7 +1,9 @@
 //! CON-01 and CON-02: what the contract API does between a replica's start and its contracts, and without them.
 
 use super::{MINIMUM_START, is_set, routes_where};
-use crate::claims::common::{count, doubt, end_of, faults, ms, nanos, phases, record_doubt, seconds, unless};
+use crate::claims::common::{
+    count, decided_by, doubt, end_of, faults, ms, nanos, phases, record_doubt, seconds, unless,
+};
 use crate::claims::lives::{Decision, Lives, Offences, decide, ended_at, status, telling_event};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::deployment::{CONTROL_PLANE, Policy};
@@ -207,6 +209,9 @@ fn verdict_con_01(
     unless(held, none.or_else(|| doubt(history)).or(not_slow))
 }
 
+/// Size of the outage, in the numbers of CON-02.
+const AWAY: &str = "contract API away at all replicas";
+
 /// With the control plane away, the contract API comes up as the plain API does.
 pub(super) fn con_02(scope: &Scope<'_>) -> Verdict {
     let history = match scope.history("start-without-control-plane") {
@@ -225,12 +230,11 @@ pub(super) fn con_02(scope: &Scope<'_>) -> Verdict {
     };
     let samples = u64::try_from(starts.len()).unwrap_or(u64::MAX);
     let outage = outage(scope.deployment, history, variants[1]);
-    let mut numbers = Vec::new();
-    numbers
-        .extend(outage.map(|(contract, _)| Number::new("contract API away at all replicas", seconds(contract), "s")));
-    numbers.extend(outage.map(|(_, plain)| Number::new("plain API away at all replicas", seconds(plain), "s")));
+    let so_many = u64::try_from(starts.iter().filter(down).count()).unwrap_or(u64::MAX);
+    let mut numbers = vec![Number::new("starts without contract API", count(so_many), "").limit(0.0)];
+    // The limit is the plain API: what it was away for, all replicas were.
+    numbers.extend(outage.map(|(contract, plain)| Number::new(AWAY, seconds(contract), "s").limit(seconds(plain))));
     if let Some(first) = starts.iter().find(down) {
-        let so_many = u64::try_from(starts.iter().filter(down).count()).unwrap_or(u64::MAX);
         let watched = first.to.saturating_sub(first.at);
         let plain = first.plain_up.unwrap_or(first.at).saturating_sub(first.at);
         let explanation = format!(
@@ -240,7 +244,9 @@ pub(super) fn con_02(scope: &Scope<'_>) -> Verdict {
             seconds(watched),
             ms(plain),
         );
-        numbers.push(Number::new("starts without contract API", count(so_many), "").limit(0.0));
+        // The measured size of the limit decides, where all replicas together were without it.
+        let longer = outage.is_some_and(|(contract, plain)| contract > plain);
+        let numbers = if longer { decided_by(numbers, AWAY) } else { numbers };
         let events = starts.iter().filter(down).take(3).filter_map(|start| start_event(history, start)).collect();
         // Absence is what is shown here: a record with holes cannot show it.
         return match record_doubt(history) {

@@ -2,7 +2,7 @@
 
 use super::UPSTREAM_CUT;
 use crate::claims::common::{
-    Phase, doubt, late_doubt, latency_limit, phase, phases, record_doubt, steady, stream, unless,
+    Phase, decided_by, doubt, judged, late_doubt, latency_limit, phase, phases, record_doubt, steady, stream, unless,
 };
 use crate::claims::configuration::Stretch;
 use crate::claims::configuration::{telling, words};
@@ -14,6 +14,14 @@ use std::time::Duration;
 
 /// Least number of requests in the faults of management.
 pub(super) const MINIMUM: u64 = 100;
+
+/// The stretches: variant of their `hold` phase, and words.
+const VARIANTS: [(&str, &str); 4] = [
+    ("delay", "management slow"),
+    ("timeout", "management slower than its timeout"),
+    ("blackhole", "management away"),
+    ("upstream", "other sites, one cut off its upstream"),
+];
 
 /// The first request that took longer than a stall may, and how long the longest did (ms).
 fn stall(history: &History, within: &[Phase], allowed_ms: f64) -> (f64, Option<(String, EventRef)>) {
@@ -40,24 +48,22 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
     let phases = phases(history);
     let slo = scope.parameters.number("slo") / 100.0;
     let before = phase(history, &phases, "steady", "")
+        .map(|steadily| judged(history, steadily))
         .ok_or_else(|| Reason::new("no-steady-state", "there was no steady phase"))
         .and_then(|steadily| steady(history, streams::TRAFFIC, steadily.from, steadily.to, slo));
     let of = |variant: &str| -> Vec<Phase> {
         let is = |phase: &&Phase| history.text(phase.phase) == "hold" && history.text(phase.variant) == variant;
-        phases.iter().filter(is).copied().collect()
+        phases.iter().filter(is).map(|phase| judged(history, *phase)).collect()
     };
     let base = before.clone().ok().and_then(|mut service| service.latencies.p95());
-    let ratio = scope.parameters.number("p95_ratio");
     let cut = history.marks(UPSTREAM_CUT).next().map(|(_, site, ..)| history.text(site).to_owned());
-    let (mut broken, mut events, mut numbers, mut samples) = (Vec::new(), Vec::new(), Vec::new(), 0_u64);
+    // Name of the number that shows it, and words.
+    let mut broken: Vec<(String, String)> = Vec::new();
+    let (mut events, mut numbers, mut samples) = (Vec::new(), Vec::new(), 0_u64);
+    // A wrong answer or an error is the gateway's, however late the harness was.
+    let mut certain = false;
     let mut missing = None;
-    numbers.extend(base.map(|base| Number::new("p95 before the faults", base, "ms")));
-    let variants = [
-        ("delay", "management slow"),
-        ("blackhole", "management away"),
-        ("upstream", "other sites, one cut off its upstream"),
-    ];
-    for (variant, when) in variants {
+    for (variant, when) in VARIANTS {
         let (within, upstream) = (of(variant), variant == "upstream");
         let counts = |site: &str| !upstream || cut.as_deref().is_some_and(|cut| cut != site);
         let mut seen = Stretch::read(history, &within, counts);
@@ -68,17 +74,18 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
             continue;
         }
         samples = samples.saturating_add(if upstream { 0 } else { seen.service.sent });
-        let success = seen.service.success().unwrap_or(1.0) * 100.0;
-        numbers.push(Number::new(format!("success ({when})"), success, "%").limit(slo * 100.0));
+        numbers.extend(seen.numbers(slo, when));
         if let Some(what) = seen.broken(slo, when) {
+            certain |= seen.wrong.is_some();
             broken.push(what);
             events.append(&mut seen.events);
         }
         if let (Some(base), Some(p95)) = (base, seen.traffic.latencies.p95()) {
-            let limit = latency_limit(base, ratio);
-            numbers.push(Number::new(format!("p95 ({when})"), p95, "ms").limit(limit));
+            let ratio = scope.parameters.number(if upstream { "other_ratio" } else { "p95_ratio" });
+            let (name, limit) = (format!("p95 ({when})"), latency_limit(base, ratio));
+            numbers.push(Number::new(&name, p95, "ms").limit(limit));
             if p95 > limit {
-                broken.push(format!("{when}: p95 was {p95:.1} ms; {limit:.1} ms are allowed"));
+                broken.push((name, format!("{when}: p95 was {p95:.1} ms; {limit:.1} ms are allowed")));
                 events.extend(within.first().map(|phase| history.reference(phase.event)));
             }
         }
@@ -87,25 +94,40 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
         }
         let allowed = scope.parameters.number("stall");
         let (longest, stalled) = stall(history, &within, allowed);
-        numbers.push(Number::new(format!("longest request ({when})"), longest, "ms").limit(allowed));
+        let name = format!("longest request ({when})");
+        numbers.push(Number::new(&name, longest, "ms").limit(allowed));
         if let Some((what, event)) = stalled {
-            broken.push(format!("{when}: a request took more than {allowed:.0} ms: {what}"));
+            broken.push((name, format!("{when}: a request took more than {allowed:.0} ms: {what}")));
             events.push(event);
         }
     }
-    if !broken.is_empty() {
-        if let Some(doubt) = record_doubt(history) {
+    // Without a break the slowest stretch decided: the one that came nearest to its limit.
+    let nearest = nearest_p95(&numbers);
+    numbers.extend(base.map(|base| Number::new("p95 before the faults", base, "ms")));
+    let late = || {
+        let stall = Duration::try_from_secs_f64(scope.parameters.number("stall") / 1000.0).unwrap_or_default();
+        let mut judged = VARIANTS.into_iter().flat_map(|(variant, _)| of(variant));
+        judged.find_map(|phase| late_doubt(history, stall, phase.from, phase.to))
+    };
+    if let Some((decided, _)) = broken.first() {
+        if let Some(doubt) = record_doubt(history).or_else(|| if certain { None } else { late() }) {
             return Verdict::Inconclusive(doubt);
         }
         events.truncate(3);
-        return Verdict::Violated(Counterexample { explanation: broken.join("; "), events, samples, numbers });
+        let numbers = decided_by(numbers, decided);
+        let explanation: Vec<String> = broken.into_iter().map(|(_, words)| words).collect();
+        return Verdict::Violated(Counterexample { explanation: explanation.join("; "), events, samples, numbers });
     }
-    let late = phases
-        .first()
-        .zip(phases.last())
-        .and_then(|(first, last)| late_doubt(history, Duration::from_secs(1), first.from, last.to));
     let one_site = scope.deployment.sites.len() < 2;
     let notes = one_site.then(|| "one site: no other route could show a cut upstream".to_owned()).into_iter().collect();
+    let numbers = decided_by(numbers, &nearest);
     let held = Verdict::holds(MINIMUM, Evidence { samples, numbers, notes });
-    unless(held, doubt(history).or(before.err()).or(missing).or(late))
+    unless(held, doubt(history).or(before.err()).or(missing).or_else(late))
+}
+
+/// Name of the p95 that came nearest to its limit, or went furthest beyond.
+fn nearest_p95(numbers: &[Number]) -> String {
+    let share = |number: &&Number| number.limit.map_or(0.0, |limit| number.value / limit.max(f64::MIN_POSITIVE));
+    let all = numbers.iter().filter(|number| number.name.starts_with("p95"));
+    all.max_by(|a, b| share(a).total_cmp(&share(b))).map(|number| number.name.clone()).unwrap_or_default()
 }

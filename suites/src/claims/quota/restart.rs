@@ -29,7 +29,8 @@ pub(super) fn survives_replacement(scope: &Scope<'_>) -> Verdict {
     };
     let rule = Rule::of(scope);
     let rounds = rounds(history, &rule);
-    let mut verdicts = Vec::new();
+    // With the share of its bound that each admitted: the round that came nearest to it decides, so it comes first.
+    let mut verdicts: Vec<(f64, Verdict)> = Vec::new();
     let mut why_not: Vec<String> = Vec::new();
     for round in &rounds {
         let replacement = replacement(history, round);
@@ -45,6 +46,7 @@ pub(super) fn survives_replacement(scope: &Scope<'_>) -> Verdict {
         let before = round.sure_calls().filter(|seen| seen.sent <= replacement.last_gone);
         let spent = Tally::of(before).admitted;
         let demand = Tally::of(after).demand();
+        let share = count(found.admitted) / found.limit.max(1.0);
         let refilled = found.admitted.saturating_sub(rule.quota);
         let numbers = vec![
             Number::new("admitted in the window", count(found.admitted), "requests").limit(found.limit),
@@ -53,15 +55,15 @@ pub(super) fn survives_replacement(scope: &Scope<'_>) -> Verdict {
             Number::new("replicas replaced", count(len(replacement.replaced)), ""),
         ];
         if found.broken() {
-            verdicts.push(Verdict::Violated(Counterexample {
-                explanation: format!(
-                    "{}: {} admitted in one window over the replacement of {} replicas, at most {:.0} allowed: {refilled} were refilled",
-                    round.label(history), found.admitted, replacement.replaced, found.limit
-                ),
-                events: found.over,
-                samples: 1,
-                numbers,
-            }));
+            let explanation = format!(
+                "{}: {} admitted in one window over the replacement of {} replicas, at most {:.0} allowed: {refilled} were refilled",
+                round.label(history),
+                found.admitted,
+                replacement.replaced,
+                found.limit
+            );
+            let events = found.over;
+            verdicts.push((share, Verdict::Violated(Counterexample { explanation, events, samples: 1, numbers })));
             continue;
         }
         // "Kill all but one" leaves one on purpose; everything else replaces all.
@@ -80,7 +82,7 @@ pub(super) fn survives_replacement(scope: &Scope<'_>) -> Verdict {
         }
         let holds = Verdict::holds(1, Evidence { samples: 1, numbers, notes: Vec::new() });
         let late = late_doubt(history, Duration::from_nanos(round.window), round.first_sent, round.sure);
-        verdicts.push(unless(holds, doubt(history).or(late)));
+        verdicts.push((share, unless(holds, doubt(history).or(late))));
     }
     if verdicts.is_empty() {
         if why_not.is_empty() {
@@ -88,7 +90,8 @@ pub(super) fn survives_replacement(scope: &Scope<'_>) -> Verdict {
         }
         return unless(Verdict::inconclusive("too-few-samples", why_not.join("; ")), None);
     }
-    Verdict::all(verdicts)
+    verdicts.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    Verdict::all(verdicts.into_iter().map(|(_, verdict)| verdict))
 }
 
 /// Which of the replicas that answered in the round went and answered again before its sure part was over.

@@ -7,13 +7,13 @@
 //! may hold two fillings: the bound is 2Q.
 
 use super::marks;
-use crate::claims::common::{Seen, count, len, nanos, phases, seconds};
+use crate::claims::common::{Seen, count, late_doubt, len, phases, seconds};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::deployment::WindowAlignment;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::{Definite, Effect, stream};
-use gatecrash_model::verdict::EventRef;
-use gatecrash_model::{History, Name};
+use gatecrash_model::verdict::{EventRef, Reason};
+use gatecrash_model::{Deployment, History, Name};
 use std::time::Duration;
 
 /// One round of one key.
@@ -39,6 +39,8 @@ pub(super) struct Round<'h> {
     pub(super) sure: u64,
     /// Whether the key was quiet for a window before.
     pub(super) clean: bool,
+    /// Whether it was repeated with another key, because the harness was late in it.
+    pub(super) repeated: bool,
     /// Its requests in the order in which they were invoked.
     pub(super) calls: Vec<Seen<'h>>,
 }
@@ -59,12 +61,17 @@ pub(super) struct Rule {
 impl Rule {
     /// The rule of the deployment under test.
     pub(super) fn of(scope: &Scope<'_>) -> Self {
-        let quota = scope.deployment.quota;
+        Self { sync_s: scope.parameters.number("sync_interval"), ..Self::strict(scope.deployment) }
+    }
+
+    /// The rule of one counter that is never behind.
+    pub(super) fn strict(deployment: &Deployment) -> Self {
+        let quota = deployment.quota;
         let first_request = matches!(quota.alignment, WindowAlignment::FirstRequest);
         Self {
             quota: quota.limit.into(),
             fillings: if first_request { 1 } else { 2 },
-            sync_s: scope.parameters.number("sync_interval"),
+            sync_s: 0.0,
             any_key: matches!(quota.alignment, WindowAlignment::TokenBucket),
         }
     }
@@ -127,6 +134,9 @@ fn opened<'h>(history: &'h History) -> Vec<Round<'h>> {
             first_sent: marked,
             sure: marked,
             clean: true,
+            repeated: history.marks(mark::PROLONGED).any(|(at, of, ..)| {
+                of == key && at >= marked && at <= marked.saturating_add((*window).saturating_mul(2))
+            }),
             calls: Vec::new(),
         });
     }
@@ -293,7 +303,10 @@ fn in_flight<'a, 'h: 'a>(arrivals: &[(u64, usize)], quota: u64, calls: impl Iter
     len(peak.unwrap_or_default().max(open_at(from)))
 }
 
-/// The longest window of `rounds`.
-pub(super) fn longest_window(rounds: &[Round<'_>]) -> Duration {
-    Duration::from_nanos(rounds.iter().map(|round| round.window).max().unwrap_or_else(|| nanos(Duration::MAX)))
+/// `harness-late`, if the harness was later than a tenth of its window in a round that was not repeated.
+pub(super) fn late_round(history: &History, rounds: &[Round<'_>]) -> Option<Reason> {
+    let judged = rounds.iter().filter(|round| round.clean && !round.repeated);
+    judged
+        .filter_map(|round| late_doubt(history, Duration::from_nanos(round.window), round.first_sent, round.sure))
+        .next()
 }

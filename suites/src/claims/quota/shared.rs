@@ -2,8 +2,8 @@
 //! twice; and what bounds those that count by themselves?
 
 use super::SHARED;
-use super::rounds::{Round, Rule, Tally, against_bound, longest_window, rounds};
-use crate::claims::common::{Seen, count, doubt, late_doubt, len, record_doubt, unless};
+use super::rounds::{Round, Rule, Tally, against_bound, late_round, rounds};
+use crate::claims::common::{Seen, count, doubt, len, record_doubt, unless};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::profile::Scalar;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Verdict};
@@ -57,7 +57,7 @@ impl Judged {
     }
 
     /// The verdict; `minimum` windows are needed for holds.
-    fn verdict(self, history: &History, quota: u64, minimum: u64, longest: std::time::Duration) -> Verdict {
+    fn verdict(self, history: &History, quota: u64, minimum: u64, rounds: &[Round<'_>]) -> Verdict {
         let numbers = self.numbers(quota);
         if let (Some(worst), true) = (&self.worst, self.broken > 0) {
             return Verdict::Violated(Counterexample {
@@ -75,7 +75,7 @@ impl Judged {
             notes.push(format!("{} rounds left out: their key was not quiet for a window before", self.skipped));
         }
         let holds = Verdict::holds(minimum, Evidence { samples: self.windows, numbers, notes });
-        unless(holds, doubt(history).or_else(|| late_doubt(history, longest, 0, u64::MAX)))
+        unless(holds, doubt(history).or_else(|| late_round(history, rounds)))
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) fn one_counter(scope: &Scope<'_>) -> Verdict {
             });
         }
     }
-    judged.verdict(history, rule.quota, 3, longest_window(&rounds))
+    judged.verdict(history, rule.quota, 3, &rounds)
 }
 
 /// QUO-02: in every window with demand of at least Q, at least Q x (1 - e) were admitted.
@@ -168,7 +168,7 @@ pub(super) fn no_double_count(scope: &Scope<'_>) -> Verdict {
         return Verdict::Violated(Counterexample { explanation, events, samples: windows, numbers });
     }
     let holds = Verdict::holds(3, Evidence { samples: windows, numbers, notes: Vec::new() });
-    unless(holds, doubt(history).or_else(|| late_doubt(history, longest_window(&rounds), 0, u64::MAX)))
+    unless(holds, doubt(history).or_else(|| late_round(history, &rounds)))
 }
 
 /// The least number of admissions that a window with its demand must have.
@@ -214,7 +214,7 @@ pub(super) fn sites_share(scope: &Scope<'_>) -> Verdict {
             format!("{} sites, {}", sites.len(), round.label(history))
         });
     }
-    match judged.verdict(history, rule.quota, 1, longest_window(&rounds)) {
+    match judged.verdict(history, rule.quota, 1, &rounds) {
         Verdict::Violated(mut found) => {
             // The measured size of the limit decides, so it stands first.
             if let Some(at) = found.numbers.iter().position(|number| number.unit == "x") {
@@ -272,7 +272,7 @@ pub(super) fn units_bounded(scope: &Scope<'_>) -> Verdict {
     }
     let number = Number::new("total admitted of Q, all units", factor, "x").limit(total_limit);
     let units = Number::new("units", count(len(most_units)), "");
-    match judged.verdict(history, rule.quota, 2, longest_window(&rounds)) {
+    match judged.verdict(history, rule.quota, 2, &rounds) {
         Verdict::Holds(mut evidence) => {
             evidence.numbers.insert(0, number);
             evidence.numbers.push(units);

@@ -128,6 +128,25 @@ fn shared(admit: u64, counter: fn(&str) -> String) -> HistoryBuilder {
 }
 
 #[test]
+fn a_round_in_which_the_harness_was_late_is_judged_only_if_it_was_not_repeated() {
+    let late = |repeated: bool, admit: u64| {
+        let mut history = shared(admit, one);
+        // The second round began at 1001 ms; a tenth of its window is 100 ms.
+        history.at_ms(1010).late(150_000);
+        if repeated {
+            history.at_ms(1400).mark(mark::PROLONGED, "client-1", 150_000);
+        }
+        judge("QUO-01", &[&history.build()])
+    };
+    assert_eq!(late(true, 10).observed(), Observed::Holds);
+    let Verdict::Inconclusive(reason) = late(false, 10) else { panic!("{:?}", late(false, 10)) };
+    assert_eq!(reason.code, "harness-late");
+    // What was admitted beyond the bound was, however late the harness was.
+    assert_eq!(late(false, 20).observed(), Observed::Violated);
+    assert_eq!(late(true, 20).observed(), Observed::Violated);
+}
+
+#[test]
 fn one_counter_for_a_cluster_holds() {
     let history = shared(u64::from(Q), of_site).build();
     let Verdict::Holds(evidence) = judge("QUO-01", &[&history]) else { panic!("{:?}", judge("QUO-01", &[&history])) };

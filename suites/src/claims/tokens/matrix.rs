@@ -4,7 +4,7 @@
 //! was asked: the same material must accept (TOK-01), different material must refuse (TOK-02).
 
 use super::{ISSUED, MINIMUM, SIGNED};
-use crate::claims::common::{count, doubt, unless};
+use crate::claims::common::{count, decided_by, doubt, unless};
 use crate::claims::lives::{Decision, Lives, Offences, decide, ended_at, status, telling_event};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::history::OperationView;
@@ -325,6 +325,9 @@ fn missing_cell(matrix: &Matrix<'_>, history: &History) -> Option<Reason> {
     None
 }
 
+/// In the numbers of TOK-02.
+const ERRORS: &str = "answered 5xx";
+
 /// A token is refused, as 401, wherever the material is different.
 pub(super) fn tok_02(scope: &Scope<'_>) -> Verdict {
     let history = match scope.history("token-matrix") {
@@ -338,7 +341,7 @@ pub(super) fn tok_02(scope: &Scope<'_>) -> Verdict {
     let old = matrix.total(|key| of(key) && key.before_rekey, |cell| cell.refused);
     let numbers = vec![
         Number::new("accepted with different material", count(accepted), "requests").limit(0.0),
-        Number::new("answered 5xx", count(matrix.total(of, |cell| cell.errors)), "requests").limit(0.0),
+        Number::new(ERRORS, count(matrix.total(of, |cell| cell.errors)), "requests").limit(0.0),
         Number::new("refused", count(matrix.total(of, |cell| cell.refused)), "requests"),
         Number::new("older than the re-keying, refused", count(old), "requests"),
     ];
@@ -347,12 +350,9 @@ pub(super) fn tok_02(scope: &Scope<'_>) -> Verdict {
             "{} of {judged} uses with different material were accepted or answered 5xx; first: {}",
             matrix.split.count, matrix.first_split
         );
-        return Verdict::Violated(Counterexample {
-            explanation: text,
-            events: matrix.split.events,
-            samples: judged,
-            numbers,
-        });
+        let numbers = if accepted == 0 { decided_by(numbers, ERRORS) } else { numbers };
+        let events = matrix.split.events;
+        return Verdict::Violated(Counterexample { explanation: text, events, samples: judged, numbers });
     }
     let not_401 = matrix.total(of, |cell| cell.not_401);
     let notes = if not_401 > 0 {

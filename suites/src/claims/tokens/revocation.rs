@@ -4,10 +4,13 @@
 //! 2.2). A use counts by when it was sent: what was sent later than `within` after the 200 and accepted is
 //! a violation; an accept sent before that is none, however late its answer came.
 
-use super::{MINIMUM_REVOKED, RESTART_ALL, RESTART_ONE, REVOKE};
-use crate::claims::common::{Phase, count, doubt, end_of, late_doubt, ms, nanos, phase, phases, seconds, unless};
+use super::{MINIMUM_REVOKED, RESTART_ALL, RESTART_ONE, REVOKE, SHARED_STORE};
+use crate::claims::common::{
+    Phase, count, decided_by, doubt, end_of, faults, judged, late_doubt, ms, nanos, phase, phases, seconds, unless,
+};
 use crate::claims::lives::{Decision, Lives, Offences, decide, ended_at, telling_event};
 use gatecrash_model::claim::Scope;
+use gatecrash_model::deployment::StoreScope;
 use gatecrash_model::history::ReplicaState;
 use gatecrash_model::operation::Verb;
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
@@ -159,6 +162,7 @@ impl<'u> Lag<'u> {
         }
     }
 
+    /// From the revocation to the last accept, ns.
     fn lag(&self, revocation: &Revocation) -> u64 {
         self.last_accept.map_or(0, |found| found.sent.saturating_sub(revocation.at))
     }
@@ -167,6 +171,8 @@ impl<'u> Lag<'u> {
 fn no_revocation() -> Verdict {
     Verdict::inconclusive("too-few-samples", "no token was revoked: no revocation was answered 2xx")
 }
+
+const TOO_LATE: &str = "replicas that accepted too late or again";
 
 /// All replicas of the cluster refuse within T, and none accepts after it refused.
 pub(super) fn tok_03(scope: &Scope<'_>) -> Verdict {
@@ -209,15 +215,20 @@ pub(super) fn tok_03(scope: &Scope<'_>) -> Verdict {
     let numbers = vec![
         Number::new("last accept after the revoke", ms(worst), "ms").limit(ms(allowed)),
         Number::new("revocations", count(u64::try_from(record.revocations.len()).unwrap_or(u64::MAX)), ""),
-        Number::new("replicas that accepted too late or again", count(late_pairs), "").limit(0.0),
+        Number::new(TOO_LATE, count(late_pairs), "").limit(0.0),
     ];
     if offences.count > 0 {
+        // One that only accepts again after it refused can do so within the time allowed.
+        let numbers = if worst > allowed { numbers } else { decided_by(numbers, TOO_LATE) };
         let explanation = format!("{told} (allowed {:.3} s)", seconds(allowed));
         return Verdict::Violated(Counterexample { explanation, events: offences.events, samples, numbers });
     }
     let held = Verdict::holds(MINIMUM_REVOKED, Evidence { samples, numbers, notes: Vec::new() });
     let window = scope.parameters.duration("within");
-    let late = || record.hold(REVOKE).and_then(|hold| late_doubt(history, window, hold.from, hold.to));
+    let late = || {
+        let hold = judged(history, record.hold(REVOKE)?);
+        late_doubt(history, window, hold.from, hold.to)
+    };
     unless(
         held,
         doubt(history)
@@ -282,7 +293,104 @@ fn no_restart_during(record: &Record<'_>) -> Option<Reason> {
         .then(|| Reason::new("fault-not-proven", "no token was revoked while a replica of the cluster was restarting"))
 }
 
-/// A revocation reaches the other sites within T, and stays for the whole observation.
+/// Cuts of the way from a replica to the store that it shares with other sites: replica, from and to (ns).
+fn cuts(history: &History) -> Vec<(Name, u64, u64)> {
+    let mut cuts = Vec::new();
+    for fault in faults(history).into_iter().filter(|fault| fault.proven()) {
+        for link in history.text(fault.target).split(", ") {
+            let ends = link.split_once("->").filter(|(_, to)| *to == SHARED_STORE);
+            let replica = ends.and_then(|(from, _)| history.name(from));
+            cuts.extend(replica.map(|replica| (replica, fault.from, fault.healed.unwrap_or(u64::MAX))));
+        }
+    }
+    cuts
+}
+
+/// What is seen of revocations at other sites.
+#[derive(Default)]
+struct Elsewhere {
+    samples: u64,
+    /// Longest time from a revocation to an accept, and to the last use, ns.
+    worst: u64,
+    longest: u64,
+    /// Longest time from the heal of a cut to an accept of what was revoked in it, ns; `None` if nothing was.
+    after_cut: Option<u64>,
+    offences: Offences,
+    told: String,
+    /// Replicas that refused over the whole observation.
+    seen_at: Vec<Name>,
+    /// Replicas that refused what was revoked while they were cut off.
+    caught_up: Vec<Name>,
+    /// A token was accepted elsewhere before it was revoked.
+    control: bool,
+}
+
+impl Elsewhere {
+    fn read(record: &Record<'_>, allowed: u64, observe: u64) -> Self {
+        let mut found = Self::default();
+        let cuts = cuts(record.history);
+        for ((position, replica), uses) in &record.uses {
+            let Some(revocation) = record.revocations.get(*position) else { continue };
+            if uses.site == revocation.site || !uses.accepted_before(revocation) {
+                continue;
+            }
+            found.control = true;
+            let cut = cuts.iter().find(|(of, from, to)| of == replica && (*from..*to).contains(&revocation.at));
+            // Nothing reaches a site that is cut off: its time counts from the heal.
+            let counts_from = cut.map_or(revocation.at, |(.., to)| *to);
+            found.add(record, revocation, *replica, uses, (counts_from, cut.is_some()), (allowed, observe));
+        }
+        found
+    }
+
+    fn add(
+        &mut self,
+        record: &Record<'_>,
+        revocation: &Revocation,
+        replica: Name,
+        uses: &Uses,
+        (counts_from, cut): (u64, bool),
+        (allowed, observe): (u64, u64),
+    ) {
+        let lag = Lag::of(uses, revocation, u64::MAX);
+        self.samples = self.samples.saturating_add(lag.decided);
+        let observed = lag.last_decided.saturating_sub(revocation.at);
+        self.longest = self.longest.max(observed);
+        let accepted_for = lag.last_accept.map_or(0, |found| found.sent.saturating_sub(counts_from));
+        let late = lag.last_accept.filter(|found| found.sent > counts_from.saturating_add(allowed));
+        if let Some(found) = late {
+            if accepted_for > self.worst || self.offences.count == 0 {
+                self.told = format!(
+                    "{} was still accepted at `{}` {:.1} s later{}: {}",
+                    record.told(revocation),
+                    record.history.text(replica),
+                    seconds(accepted_for),
+                    if cut { ", counted from the heal of its cut" } else { "" },
+                    if lag.refused == 0 {
+                        format!("not seen refused in {:.1} s of observation", seconds(observed))
+                    } else {
+                        format!("refused {} times in {:.1} s of observation", lag.refused, seconds(observed))
+                    },
+                );
+            }
+            self.offences.add(record.history, found.event);
+        } else if cut {
+            let sure = counts_from.saturating_add(allowed);
+            if uses.within(counts_from, u64::MAX, Decision::Refused).next().is_some() && lag.last_decided > sure {
+                self.caught_up.push(replica);
+            }
+        } else if observed.saturating_mul(10) >= observe.saturating_mul(9) && lag.refused > 0 {
+            self.seen_at.push(replica);
+        }
+        if cut {
+            self.after_cut = Some(self.after_cut.unwrap_or_default().max(accepted_for));
+        }
+        self.worst = self.worst.max(accepted_for);
+    }
+}
+
+/// A revocation reaches the other sites within T, and stays for the whole observation; one that was made while the way to
+/// another site was cut reaches it within T of the heal.
 pub(super) fn tok_04(scope: &Scope<'_>) -> Verdict {
     let history = match scope.history("revocation") {
         Ok(history) => history,
@@ -294,66 +402,43 @@ pub(super) fn tok_04(scope: &Scope<'_>) -> Verdict {
     }
     let allowed = nanos(scope.parameters.duration("within"));
     let observe = nanos(scope.parameters.duration("observe"));
-    let (mut samples, mut worst, mut longest) = (0_u64, 0_u64, 0_u64);
-    let (mut offences, mut told) = (Offences::default(), String::new());
-    let mut seen_at: Vec<Name> = Vec::new();
-    let mut control = false;
-    for ((position, replica), uses) in &record.uses {
-        let Some(revocation) = record.revocations.get(*position) else { continue };
-        if uses.site == revocation.site || !uses.accepted_before(revocation) {
-            continue;
-        }
-        control = true;
-        let lag = Lag::of(uses, revocation, u64::MAX);
-        samples = samples.saturating_add(lag.decided);
-        let observed = lag.last_decided.saturating_sub(revocation.at);
-        longest = longest.max(observed);
-        let late = lag.last_accept.filter(|found| found.sent > revocation.at.saturating_add(allowed));
-        if let Some(found) = late {
-            let accepted_for = lag.lag(revocation);
-            if accepted_for > worst || offences.count == 0 {
-                told = format!(
-                    "{} was still accepted at `{}` {:.1} s later: {}",
-                    record.told(revocation),
-                    history.text(*replica),
-                    seconds(accepted_for),
-                    if lag.refused == 0 {
-                        format!("not seen refused in {:.1} s of observation", seconds(observed))
-                    } else {
-                        format!("refused {} times in {:.1} s of observation", lag.refused, seconds(observed))
-                    },
-                );
-            }
-            offences.add(history, found.event);
-        } else if observed.saturating_mul(10) >= observe.saturating_mul(9) && lag.refused > 0 {
-            seen_at.push(*replica);
-        }
-        worst = worst.max(lag.lag(revocation));
+    let found = Elsewhere::read(&record, allowed, observe);
+    let last = |name: &str, lag: u64| Number::new(name, seconds(lag), "s").limit(seconds(allowed));
+    let mut numbers = vec![last("last accept at another site after the revoke", found.worst)];
+    numbers.extend(found.after_cut.map(|lag| last("last accept after the heal of a cut", lag)));
+    numbers.push(Number::new("observed for", seconds(found.longest), "s"));
+    let samples = found.samples;
+    if found.offences.count > 0 {
+        let (explanation, events) = (found.told, found.offences.events);
+        return Verdict::Violated(Counterexample { explanation, events, samples, numbers });
     }
-    let numbers = vec![
-        Number::new("last accept at another site after the revoke", seconds(worst), "s").limit(seconds(allowed)),
-        Number::new("observed for", seconds(longest), "s"),
-    ];
-    if offences.count > 0 {
-        return Verdict::Violated(Counterexample { explanation: told, events: offences.events, samples, numbers });
-    }
+    let of = record.revocations.first().map_or(Name::NONE, |revocation| revocation.site);
+    let others = scope.deployment.sites.iter().filter(|site| site.name != history.text(of));
+    let others: Vec<String> = others.flat_map(|site| site.replica_names()).collect();
+    let missing =
+        |seen: &[Name]| others.iter().find(|replica| history.name(replica).is_none_or(|name| !seen.contains(&name)));
     let short = || {
-        let of = record.revocations.first().map_or(Name::NONE, |revocation| revocation.site);
-        let others = scope.deployment.sites.iter().filter(|site| site.name != history.text(of));
-        let missing = others
-            .flat_map(|site| site.replica_names())
-            .find(|replica| history.name(replica).is_none_or(|name| !seen_at.contains(&name)))?;
+        let missing = missing(&found.seen_at)?;
         let text = format!(
             "`{missing}` was not seen to refuse a revoked token over the {:.1} s of observation (longest: {:.1} s)",
             seconds(observe),
-            seconds(longest)
+            seconds(found.longest)
         );
         Some(Reason::new("too-few-samples", text))
     };
-    let uncontrolled = (!control)
+    // Sites that share nothing have no way between them that could be cut.
+    let wan = scope.deployment.store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment);
+    let not_cut = || {
+        let missing = missing(&found.caught_up).filter(|_| wan)?;
+        let text =
+            format!("`{missing}` was not seen to refuse a token that was revoked while it was cut off the store");
+        Some(Reason::new("too-few-samples", text))
+    };
+    let uncontrolled = (!found.control)
         .then(|| Reason::new("no-steady-state", "no token was accepted at another site before it was revoked"));
-    let held = Verdict::holds(MINIMUM_REVOKED, Evidence { samples, numbers, notes: Vec::new() });
-    unless(held, doubt(history).or(uncontrolled).or_else(short))
+    let notes = (!wan).then(|| "no way between the sites could be cut: they share no store".to_owned());
+    let held = Verdict::holds(MINIMUM_REVOKED, Evidence { samples, numbers, notes: notes.into_iter().collect() });
+    unless(held, doubt(history).or(uncontrolled).or_else(short).or_else(not_cut))
 }
 
 /// What replicas refused before a restart, they refuse after it.

@@ -4,7 +4,7 @@
 use super::super::topology::{FIXTURE_PORT, LinkKey, STORE_PORT};
 use super::super::{Lab, topology};
 use crate::link::Link;
-use crate::probe::{Protocol, Seen, probe};
+use crate::probe::{Protocol, Seen, probe, transfer};
 use crate::resp;
 use crate::runtime::State as RunState;
 use gatecrash_model::fault::{Direction, Fault, FixtureFault, LinkId, NetworkFault, ReplicaFault};
@@ -18,13 +18,16 @@ const HUNG_AFTER: Duration = Duration::from_millis(250);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Longest delay that is measured whole; of a longer one its first part is.
 const LONGEST_MEASURED: Duration = Duration::from_millis(500);
+/// How long a component that was asked to end may go on as if nothing had been said.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// How often the gone-witness asks before it believes that a fault stayed.
 const GONE_ATTEMPTS: u32 = 5;
 
-/// What was there before the fault: open connections that a reset must break.
+/// What was there before the fault: open connections that a reset must break, readiness that an end must take away.
 #[derive(Debug, Default)]
 pub(super) struct Before {
     connections: Vec<TcpStream>,
+    ready: bool,
 }
 
 fn count(seen: &[(bool, String)]) -> (bool, String) {
@@ -41,6 +44,9 @@ fn count(seen: &[(bool, String)]) -> (bool, String) {
 impl Lab {
     pub(super) async fn before(&self, fault: &Fault) -> Before {
         let mut before = Before::default();
+        if let Fault::Replica { name, what: ReplicaFault::Terminate } = fault {
+            before.ready = self.is_replica(name) && self.is_ready(name).await;
+        }
         if let Fault::Network { links, what: NetworkFault::Reset } = fault {
             for (_, link) in self.found_links(links).unwrap_or_default() {
                 if let Ok(Ok(stream)) = tokio::time::timeout(ANSWER_WITHIN, TcpStream::connect(link.address())).await {
@@ -64,7 +70,7 @@ impl Lab {
                         .await;
                 count(&seen)
             }
-            Fault::Replica { name, what } => self.replica_bites(name, *what).await,
+            Fault::Replica { name, what } => self.replica_bites(name, *what, before).await,
             Fault::Fixture { name, endpoint, what } => self.fixture_bites(name, endpoint, *what).await,
         }
     }
@@ -94,23 +100,27 @@ impl Lab {
         match what {
             NetworkFault::Delay { delay_ms, jitter_ms } => {
                 let least = Duration::from_millis(u64::from(delay_ms.saturating_sub(jitter_ms)));
-                if least > LONGEST_MEASURED {
-                    let seen = probe(address, protocol, 0, LONGEST_MEASURED).await;
-                    return (seen == Seen::Silent, seen.words(LONGEST_MEASURED));
+                let most = Duration::from_millis(u64::from(delay_ms.saturating_add(jitter_ms)));
+                if most > LONGEST_MEASURED && !least.is_zero() {
+                    let first_part = least.min(LONGEST_MEASURED);
+                    let seen = probe(address, protocol, 0, first_part).await;
+                    return (seen == Seen::Silent, seen.words(first_part));
                 }
-                let within = least + ANSWER_WITHIN;
+                let within = most + ANSWER_WITHIN;
                 let seen = probe(address, protocol, 0, within).await;
                 (matches!(seen, Seen::Answered(after) if after >= least), seen.words(within))
             }
             NetworkFault::Bandwidth { bytes_per_s, direction } => {
                 // Enough bytes that the limit alone takes 200 ms; more than a request head may have cannot be sent.
                 let bytes = usize::try_from(bytes_per_s / 5).unwrap_or(usize::MAX).min(14 * 1024);
-                if direction == Direction::TowardDialer {
-                    // The size of a response cannot be chosen from here: no witness, so nothing over it holds.
-                    return (false, "a limit toward the dialler has no witness yet".to_owned());
-                }
                 #[expect(clippy::cast_precision_loss, reason = "small")]
                 let least = Duration::from_secs_f64(bytes as f64 / bytes_per_s as f64).mul_f64(0.6);
+                if direction == Direction::TowardDialer {
+                    let seen = transfer(address, protocol, bytes, least + ANSWER_WITHIN).await;
+                    let words =
+                        format!("{} bytes toward the dialler in {:.0} ms", seen.bytes, seen.took.as_secs_f64() * 1e3);
+                    return (seen.bytes >= bytes && seen.took >= least, words);
+                }
                 let within = least + ANSWER_WITHIN;
                 let seen = probe(address, protocol, bytes, within).await;
                 (
@@ -146,8 +156,7 @@ impl Lab {
 
     fn data_address(&self, name: &str) -> Option<(SocketAddr, Protocol)> {
         let address = self.address_of(name).ok()?;
-        let replica = self.replicas().iter().any(|replica| replica.name == name);
-        let (port, protocol) = if replica {
+        let (port, protocol) = if self.is_replica(name) {
             (topology::data_port(self.adapter()), Protocol::Http)
         } else if name.ends_with("store") {
             (STORE_PORT, Protocol::Resp)
@@ -157,7 +166,34 @@ impl Lab {
         Some((SocketAddr::new(address, port), protocol))
     }
 
-    async fn replica_bites(&self, name: &str, what: ReplicaFault) -> (bool, String) {
+    fn is_replica(&self, name: &str) -> bool {
+        self.replicas().iter().any(|replica| replica.name == name)
+    }
+
+    /// Whether a component that was asked to end does: it is gone, refuses new connections, or is no longer ready. One that
+    /// goes on as before never heard of it (PID 1 of a container without a handler).
+    async fn ends(&self, name: &str, address: SocketAddr, protocol: Protocol, before: &Before) -> (bool, String) {
+        let began = self.now();
+        loop {
+            let after_ms = self.inner.kit.clock.since(began).as_millis();
+            let state = self.inner.kit.runtime.state(&self.inner.network, name).await;
+            if matches!(state, RunState::Ended(_) | RunState::Absent) {
+                return (true, format!("gone after {after_ms} ms"));
+            }
+            if probe(address, protocol, 0, HUNG_AFTER).await == Seen::Refused {
+                return (true, format!("refuses new connections after {after_ms} ms"));
+            }
+            if before.ready && !self.is_ready(name).await {
+                return (true, format!("no longer ready after {after_ms} ms"));
+            }
+            if self.inner.kit.clock.since(began) >= ENDS_WITHIN {
+                return (false, format!("goes on as before after {after_ms} ms"));
+            }
+            crate::clock::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn replica_bites(&self, name: &str, what: ReplicaFault, before: &Before) -> (bool, String) {
         let state = self.inner.kit.runtime.state(&self.inner.network, name).await;
         let Some((address, protocol)) = self.data_address(name) else { return (false, "it has no address".to_owned()) };
         match what {
@@ -176,10 +212,7 @@ impl Lab {
                     format!("{state:?}, {}", seen.words(HUNG_AFTER)).to_lowercase(),
                 )
             }
-            ReplicaFault::Terminate => {
-                // How it ends is its own affair; that it was told is all that a witness can say at once.
-                (true, format!("{state:?}").to_lowercase())
-            }
+            ReplicaFault::Terminate => self.ends(name, address, protocol, before).await,
         }
     }
 

@@ -1,4 +1,5 @@
-use crate::claims::sample::{anything, doubt_never_accuses, explanation, judge, nothing, reason};
+use super::TOO_LATE;
+use crate::claims::sample::{anything, deployment, doubt_never_accuses, explanation, judge, judge_on, nothing, reason};
 use crate::claims::tokens::CLAIMS;
 use gatecrash_model::History;
 use gatecrash_model::history::ReplicaState;
@@ -88,7 +89,9 @@ fn an_accept_after_a_refusal_breaks_tok_03() {
     let mut history = story(0);
     history.at_ms(FIRST + 2200).ok(use_of("t1", "eu-1"));
     let history = history.build();
-    assert!(explanation(&judge(CLAIMS, "TOK-03", &[&history])).contains("refused and then again accepted"));
+    let verdict = judge(CLAIMS, "TOK-03", &[&history]);
+    assert!(explanation(&verdict).contains("refused and then again accepted"));
+    assert_eq!(verdict.numbers()[0].name, TOO_LATE);
     assert_eq!(observed("TOK-06", &history), Observed::Holds);
 }
 
@@ -112,6 +115,45 @@ fn without_a_restart_during_a_revocation_tok_03_is_open() {
     assert_eq!(reason(&judge(CLAIMS, "TOK-03", &[&history])).0, "fault-not-proven");
     assert_eq!(reason(&judge(CLAIMS, "TOK-04", &[&history])).0, "too-few-samples");
     assert_eq!(reason(&judge(CLAIMS, "TOK-06", &[&history])).0, "fault-not-proven");
+}
+
+/// The story with one store for both sites, to which `us` has no way from 90 s to 100 s; `t3` is revoked at 95 s and
+/// accepted at `us` for `accepts_ms` after the heal.
+fn cut_story(accepts_ms: u64) -> HistoryBuilder {
+    let mut history = story(0);
+    history.proven_fault("hold", "us-1->store, us-2->store", 90_000, 100_000);
+    let mut operation = token(call("token", "eu-1", "", "client-1"), "t3");
+    operation.verb = Verb::RevokeToken;
+    history.at_ms(95_000).ok(operation);
+    for ms in (85_000..150_000).step_by(500) {
+        for replica in EU.into_iter().chain(US) {
+            let until = if EU.contains(&replica) { 95_000 } else { 100_000 + accepts_ms };
+            history.at_ms(ms);
+            if ms <= until {
+                history.ok(use_of("t3", replica));
+            } else {
+                history.rejected(use_of("t3", replica), 401);
+            }
+        }
+    }
+    history
+}
+
+#[test]
+fn what_is_revoked_in_a_cut_counts_from_its_heal() {
+    let mut shared = deployment();
+    shared.store = Some(gatecrash_model::deployment::Store {
+        kind: gatecrash_model::deployment::StoreKind::Redis,
+        scope: gatecrash_model::deployment::StoreScope::Deployment,
+    });
+    let judged = |history: HistoryBuilder| judge_on(&shared, CLAIMS, "TOK-04", &[&history.build()]);
+    let verdict = judged(cut_story(20_000));
+    assert_eq!(verdict.observed(), Observed::Holds, "{verdict:?}");
+    assert_eq!(verdict.numbers()[1].value.to_string(), "20", "{verdict:?}");
+    let verdict = judged(cut_story(31_000));
+    assert!(explanation(&verdict).contains("31.0 s later, counted from the heal of its cut"), "{verdict:?}");
+    // Without a cut nothing is known of the way between the sites.
+    assert!(reason(&judged(story(0))).1.contains("cut off the store"));
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! The claims, family by family, as anyone runs them with cargo: the reference gateway with the profile of the product that
+//! it stands for, in processes, without containers and without a network; and some claims of each family in containers,
+//! where an engine answers.
+//!
+//! A family passes when every one of its claims was judged and stands as its profile declares: it holds, or the documented
+//! limit is confirmed. What could not be judged fails, too.
+
+mod certify;
+
+use certify::Family;
+use gatecrash_engine::reaper;
+use gatecrash_engine::runtime::docker::engine;
+use libtest_mimic::{Arguments, Trial};
+use std::process::ExitCode;
+
+/// Trials side by side where the arguments do not say: most of the time a trial waits.
+const SIDE_BY_SIDE: usize = 2;
+
+/// The families, the longest first. Quotas and revocations are judged over windows of a second and less: those are not made
+/// any shorter.
+const FAMILIES: [Family; 6] = [
+    Family {
+        name: "latency",
+        deployment: "datapower-kubernetes",
+        scale: 0.05,
+        claims: &["LAT-01", "LAT-02", "LAT-03"],
+        in_containers: &["LAT-03"],
+    },
+    Family {
+        name: "contracts",
+        deployment: "flex-managed",
+        scale: 0.05,
+        claims: &["CON-01", "CON-02", "CON-03", "CON-04"],
+        in_containers: &["CON-01"],
+    },
+    Family {
+        name: "quota",
+        deployment: "datapower-kubernetes",
+        scale: 0.1,
+        claims: &["QUO-01", "QUO-02", "QUO-03", "QUO-04", "QUO-05", "QUO-07"],
+        in_containers: &["QUO-01", "QUO-02", "QUO-03", "QUO-04"],
+    },
+    Family {
+        name: "tokens",
+        deployment: "datapower-kubernetes",
+        scale: 0.1,
+        claims: &["TOK-01", "TOK-02", "TOK-03", "TOK-04", "TOK-06"],
+        in_containers: &["TOK-01", "TOK-02"],
+    },
+    Family {
+        name: "configuration",
+        deployment: "flex-managed",
+        scale: 0.05,
+        claims: &["CFG-01", "CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03"],
+        in_containers: &["CFG-01"],
+    },
+    Family {
+        name: "security",
+        deployment: "flex-self-managed",
+        scale: 0.1,
+        // Alone it would read every experiment that there is: these are its starts, and its downloads.
+        claims: &["SEC-01", "CON-01", "CON-03", "TOK-01"],
+        in_containers: &["SEC-01", "CON-01"],
+    },
+];
+
+#[expect(clippy::print_stderr, reason = "a test program with a main of its own")]
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().collect();
+    if let ["fixture", "reaper"] =
+        words.get(1..3).unwrap_or_default().iter().map(String::as_str).collect::<Vec<_>>()[..]
+    {
+        return reaper::main(words.get(3..).unwrap_or_default());
+    }
+    if let Some(code) = gatecrash_fixtures::dispatch::as_fixture(std::env::args_os()) {
+        return code;
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(SIDE_BY_SIDE);
+    let missing = match certify::executor() {
+        Ok(executor) => executor.block_on(engine::connect()).err().map(|why| why.to_string()),
+        Err(why) => Some(why.to_string()),
+    };
+    if let Some(why) = &missing {
+        eprintln!("the claims are not tried in containers: {why}");
+    }
+    let in_processes = FAMILIES
+        .iter()
+        .map(|family| Trial::test(format!("process::{}", family.name), || certify::in_processes(family)));
+    let kind = if missing.is_some() { "no engine answers" } else { "" };
+    let in_containers = FAMILIES.iter().map(|family| {
+        Trial::test(format!("docker::{}", family.name), || certify::in_containers(family))
+            .with_kind(kind)
+            .with_ignored_flag(missing.is_some())
+    });
+    libtest_mimic::run(&arguments, in_processes.chain(in_containers).collect()).exit_code()
+}
