@@ -23,9 +23,9 @@ use crate::experiment::Experiment;
 #[must_use]
 pub fn all() -> Vec<Experiment> {
     vec![
-        start_without_control_plane::EXPERIMENT,
         management_latency::EXPERIMENT,
         contract_changes::EXPERIMENT,
+        start_without_control_plane::EXPERIMENT,
         revocation::EXPERIMENT,
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,

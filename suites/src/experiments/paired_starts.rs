@@ -27,8 +27,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     ],
     expected: |_, scale| {
         let start =
-            |(_, latency): (&str, Duration)| Duration::from_millis(250) + latency.mul_f64(scale).max(LEAST_LATENCY);
-        Duration::from_secs(6) + LATENCIES.into_iter().map(start).sum::<Duration>() * PAIRS * 2
+            |(_, latency): (&str, Duration)| Duration::from_millis(40) + latency.mul_f64(scale).max(LEAST_LATENCY);
+        Duration::from_secs(1) + LATENCIES.into_iter().map(start).sum::<Duration>() * PAIRS
     },
     options: |_| LabOptions { quiet: true, ..LabOptions::default() },
     run: |lab| story(lab).boxed(),
