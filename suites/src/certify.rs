@@ -170,29 +170,22 @@ pub async fn run(
     let mut under_way = JoinSet::new();
     for planned in &plan.experiments {
         // Taken here, not in the task: tasks begin in any order, and the longest experiment must not come last.
-        let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { break };
-        if stage.interrupt.is_cancelled() {
-            break;
-        }
-        let (experiment, kit) = (planned.experiment, kit.clone());
+        let turn = Arc::clone(&turns).acquire_owned().await;
+        let (experiment, kit, stop) = (planned.experiment, kit.clone(), stop.clone());
         let (deployment, progress) = (request.deployment.scaled(request.scale), Arc::clone(&progress));
         under_way.spawn(async move {
-<<<<<<< HEAD
-            let turn = turns.acquire_owned().await;
             if turn.is_err() || kit.interrupt.is_cancelled() {
                 let (name, story, wall) = (experiment.name, experiment.story, Duration::ZERO);
                 return Told { name, story, ended: Ended::NotBegun, wall, events: 0 };
             }
-=======
-            let _turn = turn;
->>>>>>> f113db2 ([suites] Experiments start in their order, the longest first)
             progress(Progress::Started { experiment: experiment.name.to_owned() });
-            let interrupt = kit.interrupt.clone();
             let told = tell(experiment, kit, deployment).await;
-            // What cannot be brought up once will not come up in the next lab: stop early, remove all.
-            if matches!(told.ended, Ended::Preflight(_) | Ended::Disk(_)) {
-                interrupt.cancel();
+            // What cannot be brought up once will not come up in the next lab: stop early, remove all. Said before the
+            // next one has its turn.
+            if told.is_fatal() {
+                stop.cancel();
             }
+            drop(turn);
             let problem = told.problem();
             progress(Progress::Finished { experiment: told.name.to_owned(), wall: told.wall, problem });
             told
@@ -202,22 +195,11 @@ pub async fn run(
     let mut broken = None;
     while let Some(ended) = under_way.join_next().await {
         match ended {
-<<<<<<< HEAD
-            Ok(told) => {
-                // What cannot be brought up once will not come up in the next lab: stop early, remove all.
-                if told.is_fatal() {
-                    stop.cancel();
-                }
-                all.push(told);
-            }
+            Ok(told) => all.push(told),
             Err(error) => {
                 stop.cancel();
                 broken.get_or_insert(format!("an experiment's task failed: {error}"));
             }
-=======
-            Ok(told) => all.push(told),
-            Err(error) => return Err(CertifyError::Harness(format!("an experiment's task failed: {error}"))),
->>>>>>> f113db2 ([suites] Experiments start in their order, the longest first)
         }
     }
     links.stop();
