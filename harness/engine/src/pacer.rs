@@ -89,6 +89,7 @@ pub fn ticks(rate_per_s: f64) -> Ticks {
 }
 
 fn run(from: &Receiver<Schedule>) {
+    crate::priority::put_ahead();
     let _kept = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let mut schedules: Vec<Option<Schedule>> = Vec::new();
     let mut queue: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();

@@ -1,12 +1,13 @@
 //! From a deployment to a running lab, and back to nothing.
 
+use super::replicas::LOOK_EVERY;
 use super::secrets::{AUDIENCE, ISSUER, clients, signing_secret};
 use super::topology::{self, FIXTURE_PORT, Support};
-use super::{Inner, Kit, Lab, LabError, LabOptions, State};
+use super::{Inner, Kit, Lab, LabError, LabOptions};
 use crate::client::Client;
 use crate::control::CONTROL_PORT;
 use crate::recorder::Recorder;
-use crate::runtime::{Component, Program};
+use crate::runtime::{Component, Program, State};
 use gatecrash_model::adapter::Adapter;
 use gatecrash_model::adapter::render::Context;
 use gatecrash_model::deployment::{CONTROL_PLANE, Deployment, IDENTITY, StoreKind};
@@ -72,7 +73,7 @@ impl Lab {
             routes: deployment.routes.clone(),
             quota: deployment.quota,
         });
-        let state = State { signing, contracts, configuration, ..State::default() };
+        let state = super::State { signing, contracts, configuration, ..super::State::default() };
         let inner = Inner {
             kit,
             experiment: experiment.to_owned(),
@@ -213,6 +214,7 @@ impl Lab {
         let address = self.inner.kit.runtime.start(&self.inner.network, &component).await?;
         self.moved(&part.name, address);
         let began = self.now();
+        let mut looked = Duration::ZERO;
         loop {
             let (up, last) = if let Program::Fixture(_) = part.program {
                 (self.control(&part.name)?.is_healthy().await, "its control listener does not answer")
@@ -224,17 +226,20 @@ impl Lab {
             if up {
                 return Ok(());
             }
-            let ended = match self.inner.kit.runtime.state(&self.inner.network, &part.name).await {
-                crate::runtime::State::Ended(how) => Some(format!("it ended ({how})")),
-                crate::runtime::State::Absent => Some("it is gone".to_owned()),
-                crate::runtime::State::Running | crate::runtime::State::Paused => None,
-            };
-            if ended.is_some() || self.inner.kit.clock.since(began) > FIXTURE_WITHIN {
-                return Err(self
-                    .not_ready(&part.name, self.inner.kit.clock.since(began), ended.unwrap_or_else(|| last.to_owned()))
-                    .await);
+            let waited = self.inner.kit.clock.since(began);
+            if waited < looked + LOOK_EVERY {
+                self.hold(Duration::from_millis(3)).await?;
+                continue;
             }
-            self.hold(Duration::from_millis(3)).await?;
+            looked = waited;
+            match self.inner.kit.runtime.state(&self.inner.network, &part.name).await {
+                State::Ended(how) => return Err(self.ended_early(&part.name, &how).await),
+                State::Absent => return Err(self.not_ready(&part.name, waited, "it is gone".to_owned()).await),
+                State::Running | State::Paused if waited > FIXTURE_WITHIN => {
+                    return Err(self.not_ready(&part.name, waited, last.to_owned()).await);
+                }
+                State::Running | State::Paused => {}
+            }
         }
     }
 

@@ -13,13 +13,15 @@ impl Lab {
     /// Follows the stream of a fixture until the lab ends. A stream that breaks while its fixture should be there is
     /// taken up again; what was lost in between shows as a gap.
     pub(super) fn follow(&self, name: &str) -> Result<(), LabError> {
-        let control = self.control(name)?;
+        self.address_of(name)?;
         let (lab, name, stop) = (self.clone(), name.to_owned(), self.inner.stop.clone());
         self.state().heard.insert(name.clone(), 0);
         let task = tokio::spawn(async move {
             let mut last = 0_u64;
             let mut breaks = 0_u32;
             while !stop.is_cancelled() && breaks < 20 {
+                // Asked anew each time: a container that was started again may live elsewhere.
+                let Ok(control) = lab.control(&name) else { break };
                 let why = tokio::select! {
                     why = control.follow(|line| lab.hear(&name, &mut last, line)) => why,
                     () = stop.cancelled() => return,

@@ -6,7 +6,7 @@ use super::topology::{self, FIXTURE_PORT, LinkKey, STORE_PORT};
 use super::traffic::Traffic;
 use super::{Lab, LabError, Running};
 use crate::link::Link;
-use crate::runtime::{Component, Signal, State as RunState};
+use crate::runtime::{Component, Signal, State as RunState, files};
 use gatecrash_model::adapter::render::{Context, LinkContext, ReplicaContext};
 use gatecrash_model::deployment::{CLIENT, Site};
 use gatecrash_model::fault::{LinkId, ReplicaFault};
@@ -49,6 +49,8 @@ pub(super) struct Entry {
 const WATCH_EVERY: Duration = Duration::from_millis(50);
 /// How often a wait asks.
 const POLL_EVERY: Duration = Duration::from_millis(4);
+/// How often a wait asks the runtime whether the component still runs: in containers each question goes to the engine.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long one readiness probe may take.
 const PROBE_WITHIN: Duration = Duration::from_millis(1000);
 
@@ -258,6 +260,7 @@ impl Lab {
     /// `NotReady` after `within`, with the last status and the last lines of its log; `Interrupted`.
     pub async fn wait_ready(&self, name: &str, within: Duration) -> Result<Duration, LabError> {
         let began = self.now();
+        let mut looked = Duration::ZERO;
         loop {
             let last = match self.readiness(name).await {
                 Ok(()) => {
@@ -266,13 +269,14 @@ impl Lab {
                 }
                 Err(last) => last,
             };
-            let run_state = self.inner.kit.runtime.state(&self.inner.network, name).await;
-            if let RunState::Ended(how) = &run_state {
-                return Err(self
-                    .not_ready(name, self.inner.kit.clock.since(began), format!("it ended ({how}); {last}"))
-                    .await);
+            let waited = self.inner.kit.clock.since(began);
+            if waited >= looked + LOOK_EVERY {
+                looked = waited;
+                if let RunState::Ended(how) = self.inner.kit.runtime.state(&self.inner.network, name).await {
+                    return Err(self.ended_early(name, &how).await);
+                }
             }
-            if self.inner.kit.clock.since(began) >= within {
+            if waited >= within {
                 return Err(self.not_ready(name, within, last).await);
             }
             self.hold(POLL_EVERY).await?;
@@ -283,6 +287,13 @@ impl Lab {
         let log = self.inner.kit.runtime.log_tail(&self.inner.network, name, 8).await;
         let log = log.lines().map(|line| format!("\n    {name}: {line}")).collect();
         LabError::NotReady { name: name.to_owned(), within_s: within.as_secs_f64(), last, log }
+    }
+
+    /// What to say of a component that ended while it was to become ready: why, with the last lines of its log.
+    pub(super) async fn ended_early(&self, name: &str, how: &str) -> LabError {
+        let address = self.address_of(name).map(|address| address.to_string()).unwrap_or_default();
+        let log = self.inner.kit.runtime.log_tail(&self.inner.network, name, 8).await;
+        files::early_end(name, &address, how, &log).into()
     }
 
     async fn fault_replica(&self, name: &str, what: ReplicaFault) -> Result<super::Active, LabError> {

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::clock::{Clock, sleep};
 use crate::executable;
+use crate::reaper::clean::Kind;
 use crate::reaper::proc::{HARNESS_VARIABLE, Identity};
 use bollard::errors::Error as EngineError;
 use bollard::models::{ContainerInspectResponse, Ipam, IpamConfig, NetworkCreateRequest};
@@ -27,7 +28,7 @@ use futures::future::{BoxFuture, FutureExt as _, join_all};
 use gatecrash_model::claim::Capability;
 use image::Image;
 use rustix::process::{Pid, Signal as Os};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -35,6 +36,7 @@ use std::time::Duration;
 use testcontainers::core::{AccessMode, Mount};
 use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{ContainerRequest, GenericImage, ImageExt as _};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How long a killed container may take until the engine says that it does not run.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
@@ -42,6 +44,9 @@ const GONE_WITHIN: Duration = Duration::from_secs(10);
 const SUBNETS: usize = 32;
 /// How often a tear-down lists again what is left.
 const TEAR_DOWN_ROUNDS: usize = 5;
+/// How many containers are made or removed at the same time, over all labs. Each costs the engine and the kernel a tenth of a
+/// second of a core; a dozen at once keep the links and gateways of the other labs waiting for longer than a store's timeout.
+const TURNS: usize = 3;
 /// Lines of a container's log that are kept on the host.
 const KEPT_LINES: usize = 20_000;
 
@@ -54,9 +59,13 @@ pub struct DockerRuntime {
     harness: String,
     /// By the program's name; `Err` says why there is none.
     images: tokio::sync::Mutex<BTreeMap<String, Image>>,
-    /// Network id and component name of every container that was started.
-    started: Mutex<BTreeSet<(String, String)>>,
+    /// What every container was started as, by network id and component name.
+    started: Mutex<BTreeMap<(String, String), Spec>>,
+    turns: Semaphore,
 }
+
+/// What a container keeps for its life: program and environment. Files and disk are folders of the host.
+type Spec = (Program, BTreeMap<String, String>);
 
 impl DockerRuntime {
     /// Connects to the engine, at most 2 s. `tools`: folder with `redis/redis-server`, made by `make images`.
@@ -72,6 +81,7 @@ impl DockerRuntime {
             harness: Identity::own().to_string(),
             images: tokio::sync::Mutex::default(),
             started: Mutex::default(),
+            turns: Semaphore::new(TURNS),
         })
     }
 
@@ -81,9 +91,9 @@ impl DockerRuntime {
         format!("gc-{}-{name}", network.id)
     }
 
-    fn was_started(&self, network: &Network, name: &str) -> bool {
+    fn started_as(&self, network: &Network, name: &str) -> Option<Spec> {
         let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        started.contains(&(network.id.clone(), name.to_owned()))
+        started.get(&(network.id.clone(), name.to_owned())).cloned()
     }
 
     fn labels(&self, network: &str) -> HashMap<String, String> {
@@ -231,16 +241,29 @@ impl DockerRuntime {
     async fn create(&self, network: &Network, component: &Component) -> Result<IpAddr, RuntimeError> {
         let name = &component.name;
         let image = self.image(&component.program).await?;
-        if self.was_started(network, name) {
+        let spec = (component.program.clone(), component.environment.clone());
+        if let Some(before) = self.started_as(network, name) {
             let state = self.look(network, name).await?.map_or(State::Absent, |found| state_of(&found));
-            if !matches!(state, State::Ended(_) | State::Absent) {
-                return Err(super::process::wrong_state(name, &state, "started"));
+            match state {
+                // Starting a container again costs half of making it anew.
+                State::Ended(_) if before == spec => {
+                    files::write(network, name, &component.files)?;
+                    return self.again(network, name).await;
+                }
+                State::Ended(_) | State::Absent => {}
+                State::Running | State::Paused => {
+                    return Err(super::process::wrong_state(name, &state, "started"));
+                }
             }
+            let _turn = self.turn().await;
             engine::remove_container(&self.engine.docker, &Self::container(network, name), false).await?;
         }
         files::write(network, name, &component.files)?;
-        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert((network.id.clone(), name.clone()));
-        match Box::pin(self.request(network, component, &image).start()).await {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert((network.id.clone(), name.clone()), spec);
+        let turn = self.turn().await;
+        let started = Box::pin(self.request(network, component, &image).start()).await;
+        drop(turn);
+        match started {
             Ok(container) => {
                 // Its Drop would block a worker thread on the engine, and panic outside a runtime. We remove by name, the reaper by label.
                 std::mem::forget(container);
@@ -254,6 +277,20 @@ impl DockerRuntime {
                 return Err(RuntimeError::Start { component: name.clone(), seen });
             }
         }
+        self.address(network, name).await
+    }
+
+    /// Waits for a turn at making or removing a container. A container that is started again does not wait: restarts are timed.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Never closed, so there always is one.
+        self.turns.acquire().await.ok()
+    }
+
+    /// Starts a container that ended.
+    async fn again(&self, network: &Network, name: &str) -> Result<IpAddr, RuntimeError> {
+        let container = Self::container(network, name);
+        let started = self.engine.docker.start_container(&container, None::<query::StartContainerOptions>).await;
+        self.call(started, &container, "starting")?;
         self.address(network, name).await
     }
 
@@ -424,7 +461,7 @@ impl DockerRuntime {
         for round in 0..TEAR_DOWN_ROUNDS {
             left = engine::labelled_by(docker, label.clone()).await?;
             if left.is_empty() {
-                self.started.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| *id != network.id);
+                self.started.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| *id != network.id);
                 return files::remove_work(network).await;
             }
             if round == 0 {
@@ -432,6 +469,13 @@ impl DockerRuntime {
                 let names = left.iter().filter_map(|object| object.name.strip_prefix(&prefix));
                 join_all(names.map(|name| self.save_log(network, name))).await;
             }
+            let containers = left.iter().filter(|object| object.kind == Kind::Container);
+            let removed = containers.map(|container| async {
+                let _turn = self.turn().await;
+                engine::remove_container(docker, &container.id, container.paused).await
+            });
+            join_all(removed).await.into_iter().collect::<Result<Vec<()>, RuntimeError>>()?;
+            left.retain(|object| object.kind == Kind::Network);
             engine::remove(docker, &left).await?;
         }
         let names: Vec<&str> = left.iter().map(|object| object.name.as_str()).collect();
@@ -518,10 +562,7 @@ impl Runtime for DockerRuntime {
             if !matches!(state, State::Ended(_)) {
                 return Err(super::process::wrong_state(name, &state, "started again"));
             }
-            let container = Self::container(network, name);
-            let started = self.engine.docker.start_container(&container, None::<query::StartContainerOptions>).await;
-            self.call(started, &container, "starting")?;
-            self.address(network, name).await
+            self.again(network, name).await
         }
         .boxed()
     }
