@@ -10,13 +10,15 @@ pub use judge::{CheckError, Checked, check};
 pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan};
 
 use crate::experiment::Experiment;
+use crate::experiments;
 use futures::FutureExt as _;
 use gatecrash_engine::clock::Clock;
 use gatecrash_engine::lab::{Kit, Lab, LabError};
 use gatecrash_engine::link::Links;
 use gatecrash_engine::recorder;
-use gatecrash_engine::runtime::Runtime;
+use gatecrash_engine::runtime::{Program, Runtime};
 use gatecrash_model::adapter::Adapter;
+use gatecrash_model::fixture::Role;
 use gatecrash_model::run_record::{ExperimentRecord, RunRecord};
 use gatecrash_model::series::Series;
 use gatecrash_model::{Deployment, Profile, Seed};
@@ -151,6 +153,7 @@ pub async fn run(
     stage: Stage,
     progress: Arc<dyn Fn(Progress) + Send + Sync>,
 ) -> Result<RunRecord, CertifyError> {
+    prepare(&stage).await?;
     let began = stage.clock.now();
     let links = Links::start(request.seed).map_err(|error| CertifyError::Harness(chain(&error)))?;
     let kit = Kit {
@@ -164,13 +167,16 @@ pub async fn run(
         scale: request.scale,
         interrupt: stage.interrupt.child_token(),
     };
-    let turns = Arc::new(Semaphore::new(stage.parallel.max(1)));
+    let places = stage.parallel.max(1);
+    let turns = Arc::new(Semaphore::new(places));
     // What stops the labs: the user, or a lab that shows that no other can do better.
     let stop = kit.interrupt.clone();
     let mut under_way = JoinSet::new();
     for planned in &plan.experiments {
         // Taken here, not in the task: tasks begin in any order, and the longest experiment must not come last.
-        let turn = Arc::clone(&turns).acquire_owned().await;
+        // Who runs alone takes every place.
+        let wanted = if experiments::runs_alone(&planned.experiment) { places } else { 1 };
+        let turn = Arc::clone(&turns).acquire_many_owned(u32::try_from(wanted).unwrap_or(u32::MAX)).await;
         let (experiment, kit, stop) = (planned.experiment, kit.clone(), stop.clone());
         let (deployment, progress) = (request.deployment.scaled(request.scale), Arc::clone(&progress));
         under_way.spawn(async move {
@@ -233,6 +239,17 @@ fn fatal(all: &[Told], interrupted: bool) -> Option<CertifyError> {
         Ended::Whole | Ended::Interrupted | Ended::NotBegun | Ended::Disk(_) | Ended::Panicked(_) | Ended::Cut(_) => {
             None
         }
+    })
+}
+
+/// Makes sure before the first experiment that what every lab needs can be started: making an image takes seconds,
+/// and is no part of anyone's story. What else is missing is told by the first lab that needs it.
+async fn prepare(stage: &Stage) -> Result<(), CertifyError> {
+    let fixtures = [Program::Fixture(Role::Upstream)];
+    let prepared = stage.runtime.prepare(&fixtures).await;
+    prepared.map_err(|error| {
+        let error = LabError::from(error);
+        if is_disk(&error) { CertifyError::Disk(chain(&error)) } else { CertifyError::Preflight(chain(&error)) }
     })
 }
 
@@ -376,6 +393,14 @@ mod tests {
         }
         let panicked = told(Ended::Panicked("words".to_owned()));
         assert_matches!(fatal(&[preflight(), panicked], true), Some(CertifyError::Harness(_)));
+    }
+
+    #[test]
+    fn a_bypass_is_preflight_before_the_story_and_cuts_it_later() {
+        let bypass =
+            || LabError::from(RuntimeError::Bypass { from: "isolation-probe".to_owned(), to: "eu-1".to_owned() });
+        assert_matches!(ended_by(&bypass(), true), Ended::Preflight(why) if why.contains("can bypass its links"));
+        assert_matches!(ended_by(&bypass(), false), Ended::Cut(_));
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod token_matrix;
 use crate::experiment::Experiment;
 
 /// Every experiment there is, in the order in which a run starts them: the longest first, so that the
-/// shorter ones fill the gaps.
+/// shorter ones fill the gaps; at the end those that nothing may run beside.
 #[must_use]
 pub fn all() -> Vec<Experiment> {
     vec![
@@ -34,7 +34,13 @@ pub fn all() -> Vec<Experiment> {
         quota_restart::EXPERIMENT,
         paired_starts::EXPERIMENT,
         control_plane_outage::EXPERIMENT,
-        data_path::EXPERIMENT,
         slow_contracts::EXPERIMENT,
+        data_path::EXPERIMENT,
     ]
+}
+
+/// Whether nothing may run beside an experiment: `data-path` compares percentiles of a few milliseconds, and another
+/// lab that starts a dozen processes or containers moves them more than what it is there to find.
+pub(crate) fn runs_alone(experiment: &Experiment) -> bool {
+    experiment.name == data_path::EXPERIMENT.name
 }

@@ -116,7 +116,10 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
             claim.experiments.clone_from(&names);
         }
     }
-    let expected_wall = wall(chosen.iter().map(|planned| planned.expected), parallel);
+    let (alone, beside): (Vec<&PlannedExperiment>, Vec<&PlannedExperiment>) =
+        chosen.iter().partition(|planned| experiments::runs_alone(&planned.experiment));
+    let expected_wall = wall(beside.iter().map(|planned| planned.expected), parallel)
+        + alone.iter().map(|planned| planned.expected).sum::<Duration>();
     Plan { experiments: chosen, claims: planned, expected_wall }
 }
 

@@ -282,7 +282,9 @@ fn no_restart_during(record: &Record<'_>) -> Option<Reason> {
     let lives = Lives::new(record.history);
     let restarting = |revocation: &Revocation| {
         record.uses.iter().filter(|(_, uses)| uses.site == revocation.site).any(|((_, replica), _)| {
-            let last = lives.of(*replica).iter().rev().find(|turn| turn.at <= revocation.at);
+            // That one that ended is not ready says nothing new.
+            let telling = lives.of(*replica).iter().filter(|turn| turn.state != ReplicaState::NotReady);
+            let last = telling.rev().find(|turn| turn.at <= revocation.at);
             let before_restart =
                 last.is_some_and(|turn| matches!(turn.state, ReplicaState::Gone | ReplicaState::Starting));
             let gone = lives.gone_in(*replica, 0, revocation.at);

@@ -96,6 +96,13 @@ fn an_accept_after_a_refusal_breaks_tok_03() {
 }
 
 #[test]
+fn a_replica_that_is_seen_not_ready_while_it_restarts_is_still_restarting() {
+    let mut history = story(0);
+    history.at_ms(SECOND - 200).replica("eu-2", ReplicaState::NotReady);
+    assert_eq!(observed("TOK-03", &history.build()), Observed::Holds);
+}
+
+#[test]
 fn without_a_restart_during_a_revocation_tok_03_is_open() {
     let mut history = HistoryBuilder::new("revocation");
     history.at_ms(FIRST - 100).phase("hold", "revoke");
