@@ -76,10 +76,7 @@ fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("runtime", record.runtime.clone()),
         ("scale", summary::amount(record.scale)),
         ("started", record.started.clone()),
-        (
-            "time",
-            format!("{} wall, {} of experiments", summary::span(record.wall_ms), summary::span(record.experiments_ms)),
-        ),
+        ("time", summary::times(record)),
         ("profile", format!("{} ({}), at least {} judged", record.profile, record.product, record.minimum_judged)),
         ("gateway adapter", deployment.gateway.adapter.clone()),
         ("sites", sites.join("; ")),

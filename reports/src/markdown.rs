@@ -98,15 +98,14 @@ fn head(record: &RunRecord) -> String {
         format!("**{}**: {}.", summary::denominator(record), totals.sentence()),
         String::new(),
         format!(
-            "Deployment {}, profile {} ({}), runtime {}, seed {}, scale {}; {} wall for {} of experiments.",
+            "Deployment {}, profile {} ({}), runtime {}, seed {}, scale {}; {}.",
             code(&record.deployment.name),
             code(&record.profile),
             escape(&record.product),
             code(&record.runtime),
             code(&record.seed.0.to_string()),
             summary::amount(record.scale),
-            summary::span(record.wall_ms),
-            summary::span(record.experiments_ms)
+            summary::times(record)
         ),
     ];
     lines.extend(record.environment.iter().map(|sentence| format!("- {}", escape(sentence))));

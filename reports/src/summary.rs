@@ -319,6 +319,18 @@ pub fn meaning(standing: Standing) -> &'static str {
     }
 }
 
+/// Wall time, the sum of the times of all experiments, and the second over the first: how much was done side by side.
+#[must_use]
+pub fn times(record: &RunRecord) -> String {
+    let (wall, sum) = (span(record.wall_ms), span(record.experiments_ms));
+    if record.wall_ms == 0 {
+        return format!("{wall} wall for {sum} of experiments");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a run")]
+    let ratio = record.experiments_ms as f64 / record.wall_ms as f64;
+    format!("{wall} wall for {sum} of experiments ({ratio:.1} times the wall time)")
+}
+
 /// A time span as people say it: `840 ms`, `12.3 s`, `4 min 07 s`.
 #[must_use]
 pub fn span(ms: u64) -> String {

@@ -85,14 +85,13 @@ impl Page {
             self.line(painted);
         }
         let about = format!(
-            "{} ({}), runtime {}, seed {}, scale {}, {} wall for {} of experiments",
+            "{} ({}), runtime {}, seed {}, scale {}, {}",
             record.deployment.name,
             record.product,
             record.runtime,
             record.seed.0,
             summary::amount(record.scale),
-            summary::span(record.wall_ms),
-            summary::span(record.experiments_ms)
+            summary::times(record)
         );
         self.paragraph("", 0, &about);
         for sentence in &record.environment {
