@@ -92,7 +92,7 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Error> {
         scale: asked.scale,
         only,
     };
-    let parallel = asked.parallel.map_or_else(default_parallel, usize::from);
+    let parallel = asked.parallel.map_or_else(|| default_parallel(runtime.name()), usize::from);
     let plan = certify::plan(&request, &runtime.capabilities(), parallel);
     Ok(Prepared {
         repeat: repeat(asked, runtime.name(), seed),
@@ -143,9 +143,12 @@ pub(crate) fn find_executable(is_binary: bool, target: PathBuf) -> Result<PathBu
     executable::find(&candidates).map_err(|error| Error::Preflight(error.to_string()))
 }
 
-/// As many experiments as fit without bending the timing: they mostly wait.
-fn default_parallel() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
+/// As many experiments as fit without bending the timing: they mostly wait, so processes take one more than there are
+/// cores. Making and removing containers costs the engine as much as a whole experiment costs us: there it is one for each core.
+fn default_parallel(runtime: &str) -> usize {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let more = if runtime == "docker" { 0 } else { 1 };
+    cores.saturating_add(more).clamp(2, 8)
 }
 
 /// Run id and, where none was given, seed: from wall time, monotonic time and process id. Not secret, only distinct.
