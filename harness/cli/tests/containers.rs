@@ -115,7 +115,7 @@ fn ends_at_once() -> Result<(), Failed> {
 }
 
 fn taken() -> Result<(), Failed> {
-    refused(UPSTREAM, READY, &upstream("0.0.0.0:8080", "0.0.0.0:8080"), &["`eu-", "is taken", "in use"])
+    refused(UPSTREAM, READY, &upstream("0.0.0.0:8080", "0.0.0.0:8080"), &["of `eu-", "is taken: address 0.0.0.0:8080"])
 }
 
 fn never_ready() -> Result<(), Failed> {

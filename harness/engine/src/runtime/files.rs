@@ -140,7 +140,7 @@ pub fn last_lines(text: &str, lines: usize) -> String {
 #[must_use]
 pub fn early_end(component: &str, address: &str, how: &str, log: &str) -> RuntimeError {
     let said = log.to_ascii_lowercase();
-    let taken = ["address already in use", "address in use", "eaddrinuse", "addrinuse"];
+    let taken = ["address already in use", "address in use", "eaddrinuse", "addrinuse", "is taken"];
     if taken.iter().any(|words| said.contains(words)) {
         let seen = if log.is_empty() { how.to_owned() } else { last_lines(log, 5) };
         return RuntimeError::Taken { component: component.to_owned(), address: address.to_owned(), seen };
@@ -208,6 +208,10 @@ mod tests {
     fn an_early_end_says_what_it_ended_of() {
         let log = "Error: Address already in use (os error 98)";
         assert_matches!(early_end("eu-1", "127.1.2.3", "exit code 1", log), RuntimeError::Taken { .. });
+        assert_matches!(
+            early_end("eu-1", "127.1.2.3", "exit code 3", "address 127.1.2.3:8080 is taken"),
+            RuntimeError::Taken { .. }
+        );
         assert_matches!(early_end("eu-1", "127.1.2.3", "signal 11", ""), RuntimeError::Start { seen, .. } if seen.contains("signal 11"));
     }
 }
