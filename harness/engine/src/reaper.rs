@@ -149,8 +149,8 @@ impl Reaper {
         let mut left = left.map_err(|source| ReaperError::Clean { run: self.run.clone(), source })?;
         if !left.is_empty() {
             // What was forgotten may have been starting something: nothing is said to be gone before nothing is seen.
-            let more = clean::until_empty(&self.run, self.engine).await;
-            left.extend(more.map_err(|seen| ReaperError::Left { run: self.run.clone(), seen })?);
+            let emptied = clean::until_empty(&self.run, self.engine, &mut left).await;
+            emptied.map_err(|seen| ReaperError::Left { run: self.run.clone(), seen })?;
         }
         let pid = self.child.id();
         // It has no state to lose, and nobody else waits for it, so its number is still its own.
@@ -250,21 +250,27 @@ fn watch(arguments: &Arguments) -> Result<(), String> {
     let clock = Clock::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("starting: {error}"))?;
-    let removed = runtime.block_on(clean::until_empty(&arguments.run, arguments.engine));
-    // An engine that does not answer is no reason to leave secrets on the disk.
-    let deleted = arguments.delete.iter().map(|folder| match std::fs::remove_dir_all(folder) {
+    // Processes first, so that nobody writes any more; an engine that is slow or silent is no reason to leave secrets on the disk.
+    let mut removed = clean::processes(&arguments.run);
+    let _tried_again_below = delete(&arguments.delete);
+    let emptied = runtime.block_on(clean::until_empty(&arguments.run, arguments.engine, &mut removed));
+    delete(&arguments.delete)?;
+    emptied?;
+    let listed: Vec<String> = removed.iter().map(ToString::to_string).collect();
+    let after = clock.since(0).as_millis();
+    tell(arguments, &format!("harness {parent} gone; removed {} in {after} ms: {}", listed.len(), listed.join(", ")));
+    Ok(())
+}
+
+/// Deletes folders, each whatever becomes of the others; one that is gone is no error.
+fn delete(folders: &[PathBuf]) -> Result<(), String> {
+    let deleted = folders.iter().map(|folder| match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(format!("deleting `{}`: {error}", folder.display()))
         }
         Ok(()) | Err(_) => Ok(()),
     });
-    let deleted: Result<(), String> = deleted.fold(Ok(()), Result::and);
-    let removed = removed?;
-    deleted?;
-    let listed: Vec<String> = removed.iter().map(ToString::to_string).collect();
-    let after = clock.since(0).as_millis();
-    tell(arguments, &format!("harness {parent} gone; removed {} in {after} ms: {}", listed.len(), listed.join(", ")));
-    Ok(())
+    deleted.fold(Ok(()), Result::and)
 }
 
 /// Blocks until the process ends: a pidfd becomes readable then.

@@ -67,11 +67,12 @@ fn parsers() -> impl Strategy<Value = Parser> {
 fn has_places(parsed: Result<(), InputError>, text: &str) -> Result<(), TestCaseError> {
     let Err(error) = parsed else { return Ok(()) };
     prop_assert!(!error.mistakes.is_empty());
-    let lines = u64::try_from(text.lines().count()).unwrap_or(u64::MAX - 1);
+    // In YAML a carriage return alone ends a line too.
+    let lines = u64::try_from(text.matches(['\n', '\r']).count()).unwrap_or(u64::MAX).saturating_add(1);
     for mistake in &error.mistakes {
         let at = mistake.at;
         prop_assert!(at.line >= 1 && at.column >= 1, "{at:?}: {}", mistake.message);
-        prop_assert!(at.line <= lines + 1, "{at:?} in {lines} lines: {}", mistake.message);
+        prop_assert!(at.line <= lines, "{at:?} in {lines} lines: {}", mistake.message);
         prop_assert!(!mistake.message.trim().is_empty());
     }
     let first = error.mistakes[0].at;
@@ -188,7 +189,7 @@ fn the_samples_are_read() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn noise(parser in parsers(), text in "(\\PC|\n|\t|\r|\u{0}){0,300}") {

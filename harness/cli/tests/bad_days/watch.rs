@@ -198,14 +198,13 @@ impl Running {
         }
     }
 
-    /// What of it is there: processes by their marker, reapers by their parent, containers and networks by their label.
+    /// What of it is there: processes by their marker, containers and networks by their label.
     pub(crate) fn left(&self, with_engine: bool) -> Vec<String> {
         let mut left: Vec<String> = proc::marked(None)
             .iter()
             .filter(|found| found.harness == Some(self.harness))
             .map(|found| format!("process {} {}", found.pid, found.program.display()))
             .collect();
-        left.extend(reapers(self.harness).iter().map(|pid| format!("reaper {pid}")));
         if with_engine {
             let found = block_on(async {
                 let connected = engine::connect().await.expect("an engine");
@@ -224,21 +223,34 @@ impl Running {
         }
     }
 
-    /// Waits until nothing of it is left and says how long that took; fails after [`GONE_WITHIN`].
+    /// Waits until nothing of it is left and says how long that took; fails after [`GONE_WITHIN`]. Then waits for its
+    /// reaper, which looks once more after a second.
     pub(crate) fn until_gone(&self, place: &Place, with_engine: bool) -> Duration {
         let clock = Clock::start();
-        loop {
+        let gone = loop {
             let mut left = self.left(with_engine);
-            left.extend(place.processes());
             left.extend(place.temporary().iter().map(|path| format!("file {}", path.display())));
             let after = clock.since(0);
             if left.is_empty() && after <= GONE_WITHIN {
-                return after;
+                break after;
             }
             assert!(after <= GONE_WITHIN, "left {after:?} after the end of {}: {left:#?}", self.harness);
             pause(20);
+        };
+        while !place.processes().is_empty() {
+            let after = clock.since(gone_ns(gone));
+            assert!(after <= GONE_WITHIN, "{after:?} after all is gone: {:?}", place.processes());
+            pause(20);
         }
+        // What the engine had still been making when it was asked first.
+        assert_eq!(self.left(with_engine), Vec::<String>::new());
+        assert_eq!(place.temporary(), Vec::<PathBuf>::new());
+        gone
     }
+}
+
+fn gone_ns(gone: Duration) -> u64 {
+    u64::try_from(gone.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Drop for Running {

@@ -53,12 +53,18 @@ impl fmt::Display for Removed {
     }
 }
 
+/// Kills every process that carries the marker of `run`; returns what was there.
+#[must_use]
+pub fn processes(run: &str) -> Vec<Removed> {
+    proc::marked(Some(run)).iter().filter_map(kill).collect()
+}
+
 /// One listing and removal of everything that carries the marker of `run`; returns what was there.
 ///
 /// # Errors
 /// What the engine answered. Processes are removed first, whatever the engine says.
 pub async fn once(run: &str, with_engine: bool) -> Result<Vec<Removed>, RuntimeError> {
-    let mut removed: Vec<Removed> = proc::marked(Some(run)).iter().filter_map(kill).collect();
+    let mut removed = processes(run);
     if with_engine {
         let connected = engine::connect().await?;
         let left = engine::labelled(&connected.docker, Some(run)).await?;
@@ -67,18 +73,17 @@ pub async fn once(run: &str, with_engine: bool) -> Result<Vec<Removed>, RuntimeE
     Ok(removed)
 }
 
-/// Repeats [`once`] until two listings a second apart were empty, for at most a minute; returns all that was removed.
+/// Repeats [`once`] until two listings a second apart were empty, for at most a minute; adds what was removed to `removed`.
 ///
 /// # Errors
 /// What was still left, or what the engine answered last.
-pub async fn until_empty(run: &str, with_engine: bool) -> Result<Vec<Removed>, String> {
+pub async fn until_empty(run: &str, with_engine: bool, removed: &mut Vec<Removed>) -> Result<(), String> {
     let clock = Clock::start();
-    let mut removed: Vec<Removed> = Vec::new();
     let mut was_empty = false;
     loop {
         let listed: BTreeSet<Removed> = removed.iter().cloned().collect();
         let seen = match once(run, with_engine).await {
-            Ok(found) if found.is_empty() && was_empty => return Ok(removed),
+            Ok(found) if found.is_empty() && was_empty => return Ok(()),
             Ok(found) => {
                 was_empty = found.is_empty();
                 let seen = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
