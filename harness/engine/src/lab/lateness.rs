@@ -3,7 +3,7 @@
 
 use super::{Lab, LabError};
 use crate::clock::monotonic_ns;
-use crate::pacer::ticks;
+use crate::pacer::{Ticks, ticks};
 use gatecrash_model::history::EventKind;
 use gatecrash_model::history::event::mark;
 use std::collections::VecDeque;
@@ -39,27 +39,30 @@ impl Lateness {
     }
 }
 
+/// Tells how late each look was that is worth telling; ends when the looks do.
+async fn watch(mut looks: Ticks, told: impl Fn(Duration)) {
+    while let Some(due) = looks.due.recv().await {
+        let late = Duration::from_nanos(monotonic_ns().saturating_sub(due));
+        if late < TOLD {
+            continue;
+        }
+        told(late);
+        // All looks that were due meanwhile are one lateness.
+        while looks.due.try_recv().is_ok() {}
+    }
+}
+
 impl Lab {
     /// Watches the lateness of the harness for as long as the lab lives.
     pub(super) fn watch_lateness(&self) {
         let lab = self.clone();
         self.keep_task(tokio::spawn(async move {
-            let mut looks = ticks(LOOKS_PER_S);
-            loop {
-                let due = tokio::select! {
-                    due = looks.due.recv() => match due { Some(due) => due, None => break },
-                    () = lab.inner.stop.cancelled() => break,
-                };
-                let late = Duration::from_nanos(monotonic_ns().saturating_sub(due));
-                if late < TOLD {
-                    continue;
-                }
+            let watched = watch(ticks(LOOKS_PER_S), |late| {
                 lab.inner.lateness.add(lab.now(), late);
                 let late_us = u32::try_from(late.as_micros()).unwrap_or(u32::MAX);
                 lab.inner.recorder.now(EventKind::Late { late_us });
-                // All looks that were due meanwhile are one lateness.
-                while looks.due.try_recv().is_ok() {}
-            }
+            });
+            tokio::select! { () = watched => {} () = lab.inner.stop.cancelled() => {} }
         }));
     }
 
@@ -103,5 +106,24 @@ mod tests {
             lateness.add(at, TOLD);
         }
         assert_eq!(lateness.since(0), TOLD);
+    }
+
+    #[tokio::test]
+    async fn tasks_that_cannot_run_are_late_once_and_others_are_not() {
+        let told = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let (to, looks) = (std::sync::Arc::clone(&told), ticks(LOOKS_PER_S));
+        let stop = looks.stopper();
+        let watching = tokio::spawn(watch(looks, move |late| to.lock().unwrap().push(late)));
+        tokio::task::yield_now().await;
+        // The only thread is busy: nothing else of this executor runs.
+        let until = monotonic_ns() + 120_000_000;
+        while monotonic_ns() < until {
+            std::hint::spin_loop();
+        }
+        crate::clock::sleep(Duration::from_millis(5)).await;
+        let most = told.lock().unwrap().iter().copied().max();
+        assert!(most.is_some_and(|most| most >= Duration::from_millis(100)), "{most:?}");
+        stop.stop();
+        watching.await.unwrap();
     }
 }
