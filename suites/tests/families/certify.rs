@@ -43,7 +43,7 @@ pub(crate) fn in_processes(family: &Family) -> Result<(), Failed> {
     let request = request(family.deployment, family.claims, family.scale)?;
     let certified = executor()?.block_on(async {
         let runtime = Arc::new(ProcessRuntime::new(options.clone()));
-        certify(&request, runtime, &options, folder.path()).await
+        certify(&request, runtime, &options, folder.path(), 2).await
     })?;
     stands(family.claims, &certified)
 }
@@ -55,7 +55,7 @@ pub(crate) fn in_containers(family: &Family) -> Result<(), Failed> {
     let request = request(family.deployment, family.in_containers, 0.1)?;
     let certified = executor()?.block_on(async {
         let docker = DockerRuntime::new(options.clone(), tools()).await.map_err(|error| error.to_string())?;
-        certify(&request, Arc::new(docker), &options, folder.path()).await
+        certify(&request, Arc::new(docker), &options, folder.path(), 1).await
     })?;
     stands(family.in_containers, &certified)
 }
@@ -95,6 +95,7 @@ async fn certify(
     runtime: Arc<dyn Runtime>,
     options: &RuntimeOptions,
     folder: &Path,
+    parallel: usize,
 ) -> Result<RunRecord, Failed> {
     // A test that is killed leaves nothing behind, as the command line does not.
     let reaper = Reaper::start(&ReaperOptions {
@@ -104,7 +105,7 @@ async fn certify(
         delete: vec![folder.to_owned()],
         log: None,
     })?;
-    let planned = plan(request, &runtime.capabilities(), 2);
+    let planned = plan(request, &runtime.capabilities(), parallel);
     let stage = Stage {
         runtime,
         run: options.run.clone(),
@@ -112,7 +113,7 @@ async fn certify(
         tools: tools().display().to_string(),
         clock: Clock::start(),
         interrupt: tokio_util::sync::CancellationToken::new(),
-        parallel: 2,
+        parallel,
         version: "test".to_owned(),
         started: String::new(),
         repeat: "gatecrash certify".to_owned(),

@@ -12,9 +12,12 @@ use gatecrash_engine::reaper;
 use gatecrash_engine::runtime::docker::engine;
 use libtest_mimic::{Arguments, Trial};
 use std::process::ExitCode;
+use std::sync::{PoisonError, RwLock};
 
 /// Trials side by side where the arguments do not say: most of the time a trial waits.
 const SIDE_BY_SIDE: usize = 2;
+/// A trial in containers is alone: what others start meanwhile keeps the engine, and with it every container, busy.
+static MACHINE: RwLock<()> = RwLock::new(());
 
 /// The families, the longest first. Quotas and revocations are judged over windows of a second and less: those are not made
 /// any shorter.
@@ -84,14 +87,19 @@ fn main() -> ExitCode {
     if let Some(why) = &missing {
         eprintln!("the claims are not tried in containers: {why}");
     }
-    let in_processes = FAMILIES
-        .iter()
-        .map(|family| Trial::test(format!("process::{}", family.name), || certify::in_processes(family)));
+    let in_processes = FAMILIES.iter().map(|family| {
+        Trial::test(format!("process::{}", family.name), || {
+            let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+            certify::in_processes(family)
+        })
+    });
     let kind = if missing.is_some() { "no engine answers" } else { "" };
     let in_containers = FAMILIES.iter().map(|family| {
-        Trial::test(format!("docker::{}", family.name), || certify::in_containers(family))
-            .with_kind(kind)
-            .with_ignored_flag(missing.is_some())
+        let trial = Trial::test(format!("docker::{}", family.name), || {
+            let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+            certify::in_containers(family)
+        });
+        trial.with_kind(kind).with_ignored_flag(missing.is_some())
     });
     libtest_mimic::run(&arguments, in_processes.chain(in_containers).collect()).exit_code()
 }
