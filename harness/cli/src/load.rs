@@ -37,6 +37,15 @@ pub(crate) fn load(path: &Path, profile: Option<&str>) -> Result<Loaded, Error> 
     let adapter = load_adapter(&deployment.gateway.adapter, beside)?;
     adapter.check_settings(&deployment, &source_name, &text).map_err(|error| Error::Input(error.to_string()))?;
     check_defects(&deployment, &source_name, &text)?;
+    adapter.rehearse(&deployment).map_err(|error| {
+        // The template is a file beside the adapter, or stands in it.
+        let place = if is_path(&deployment.gateway.adapter) {
+            beside.join(&deployment.gateway.adapter).display().to_string()
+        } else {
+            format!("adapter `{}`", adapter.name)
+        };
+        Error::Input(format!("{place}: {error}\n(rendered for {source_name})"))
+    })?;
 
     let profile = match profile {
         // On the command line paths are relative to where the command runs.
@@ -101,7 +110,10 @@ fn load_adapter(written: &str, beside: &Path) -> Result<Adapter, Error> {
         }
         std::fs::read_to_string(&place).map_err(|error| error.to_string())
     };
-    adapter::yaml::parse(&path.display().to_string(), &text, &mut load).map_err(|error| Error::Input(error.to_string()))
+    let mut adapter = adapter::yaml::parse(&path.display().to_string(), &text, &mut load)
+        .map_err(|error| Error::Input(error.to_string()))?;
+    adapter.folder = absolute(&path)?.parent().unwrap_or(Path::new("/")).display().to_string();
+    Ok(adapter)
 }
 
 fn load_profile(written: &str, beside: &Path) -> Result<Profile, Error> {

@@ -75,12 +75,12 @@ pub fn find(candidates: &Candidates) -> Result<PathBuf, NoExecutable> {
     Err(NoExecutable { looked: looked.join(", ") })
 }
 
-/// The file called `program` in one of the folders of `path`, or `program` itself if it has a slash; `None` if no
-/// executable file is there.
+/// The file called `program` in one of the folders of `path`, or `program` itself if it has a slash, absolute: whoever starts
+/// it may do so from another folder. `None` if no executable file is there.
 #[must_use]
 pub fn on_path(program: &str, path: &std::ffi::OsStr) -> Option<PathBuf> {
     if program.contains('/') {
-        let itself = PathBuf::from(program);
+        let itself = std::path::absolute(program).ok()?;
         return is_executable(&itself).then_some(itself);
     }
     std::env::split_paths(path).map(|folder| folder.join(program)).find(|place| is_executable(place))

@@ -187,6 +187,27 @@ pub enum RuntimeError {
     },
 }
 
+impl RuntimeError {
+    /// The same error; where a program or an image is missing, `hint` (how to get it) on a line of its own at its end.
+    #[must_use]
+    pub fn with_hint(self, hint: Option<&str>) -> Self {
+        let Some(hint) = hint else { return self };
+        match self {
+            Self::NoImage { image, seen } => Self::NoImage { image, seen: format!("{seen}\n{hint}") },
+            Self::NoProgram { component, program, seen } => {
+                Self::NoProgram { component, program, seen: format!("{seen}\n{hint}") }
+            }
+            other @ (Self::NoEngine { .. }
+            | Self::Start { .. }
+            | Self::Taken { .. }
+            | Self::Bypass { .. }
+            | Self::Unreachable { .. }
+            | Self::State { .. }
+            | Self::Failed { .. }) => other,
+        }
+    }
+}
+
 /// Brings a deployment up and down. Calls are concurrent; each is bounded in time.
 pub trait Runtime: Send + Sync {
     /// `process` or `docker`.

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub mod rehearse;
 pub mod render;
 pub mod yaml;
 
@@ -19,10 +20,17 @@ pub mod yaml;
 pub struct Adapter {
     /// Its name.
     pub name: String,
+    /// Folder of its file on this machine, absolute; empty for one that comes with gatecrash, and until the reader of the file
+    /// says it.
+    #[serde(skip)]
+    pub folder: String,
     /// How a replica is started as a process; `None`: it cannot be.
     pub process: Option<ProcessStart>,
     /// How a replica is started as a container; `None`: it cannot be.
     pub container: Option<ContainerStart>,
+    /// What to do where its program or image is missing, one sentence: the end of the error that says so.
+    #[serde(default)]
+    pub obtain: Option<String>,
     /// Files rendered for each replica, relative to its files folder.
     pub files: Vec<FileTemplate>,
     /// Listening ports by name; `data` must be one. Replicas have addresses of their own, so the numbers are fixed.
@@ -53,8 +61,8 @@ pub struct Adapter {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessStart {
-    /// Program and arguments, each a template. The program is a path, a name on PATH, or `gatecrash`
-    /// (this harness' own executable, for fixtures).
+    /// Program and arguments, each a template. The program is a path (a relative one from where gatecrash runs), a name on
+    /// PATH, or `gatecrash` (this harness' own executable, for fixtures).
     pub command: Vec<String>,
     /// Environment, each value a template.
     #[serde(default)]
@@ -68,7 +76,7 @@ pub struct ContainerStart {
     /// Image: a local or pullable reference, or `gatecrash` (the image made from this harness' own executable).
     pub image: String,
     /// A host executable from which the image is made FROM scratch with its shared libraries, if the
-    /// reference exists neither locally nor in a registry. A template.
+    /// engine does not have the reference. A template.
     #[serde(default)]
     pub from_executable: Option<String>,
     /// Arguments after the entry point, each a template.
@@ -89,6 +97,17 @@ pub struct FileTemplate {
     pub path: String,
     /// The template's text.
     pub template: String,
+    /// The file that the text came from, as the adapter names it; `None`: it stands in the adapter.
+    #[serde(default)]
+    pub source: Option<String>,
+}
+
+impl FileTemplate {
+    /// What messages call it: the file in which a mistake is to be mended, else the path that it is rendered to.
+    #[must_use]
+    pub fn called(&self) -> &str {
+        self.source.as_deref().unwrap_or(&self.path)
+    }
 }
 
 /// An HTTP probe.

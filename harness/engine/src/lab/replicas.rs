@@ -158,6 +158,7 @@ impl Lab {
             audience: AUDIENCE.to_owned(),
             clients: self.clients().iter().filter(|client| !client.id.starts_with("outsider")).cloned().collect(),
             tools: self.inner.kit.tools.clone(),
+            here: adapter.folder.clone(),
             scale: self.scale(),
         };
         spawn_program(adapter, &context, self.inner.kit.runtime.name()).map_err(|why| LabError::Render {
@@ -207,7 +208,8 @@ impl Lab {
     pub(super) async fn start_replica(&self, replica: &Replica) -> Result<(), LabError> {
         let component = self.component(replica)?;
         self.event(&replica.name, ReplicaState::Starting, "");
-        let address = self.inner.kit.runtime.start(&self.inner.network, &component).await?;
+        let started = self.inner.kit.runtime.start(&self.inner.network, &component).await;
+        let address = started.map_err(|error| error.with_hint(self.adapter().obtain.as_deref()))?;
         self.moved(&replica.name, address);
         Ok(())
     }

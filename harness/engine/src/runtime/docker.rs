@@ -151,26 +151,27 @@ impl DockerRuntime {
         Ok(made)
     }
 
-    /// A foreign image: local, else pulled, else made from an executable of this machine.
+    /// A foreign image: local, else made from an executable of this machine, else pulled. Made before pulled: whoever has the
+    /// executable named what it is, and no registry has images of that name for certain.
     async fn foreign(&self, reference: &str, executable: Option<&str>) -> Result<Image, RuntimeError> {
         let docker = &self.engine.docker;
         let image = Image::named(reference, None);
         if image::is_local(docker, &image.reference()).await? {
             return Ok(image);
         }
-        let refused = match image::pull(docker, reference).await {
-            Ok(()) => return Ok(image),
-            Err(error) => error,
-        };
-        let Some(wanted) = executable else { return Err(refused) };
-        let place = executable::on_path(wanted, &executable::search_path());
-        let Some(place) = place else {
-            let seen = format!("{refused}; executable `{wanted}`, from which it could be made, is not there");
-            return Err(RuntimeError::NoImage { image: reference.to_owned(), seen });
-        };
-        let name = place.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-        let repository = format!("gatecrash-{name}");
-        image::image_from_executable(docker, &repository, &place, None, &self.scratch()?).await
+        if let Some(place) = executable.and_then(|wanted| executable::on_path(wanted, &executable::search_path())) {
+            let name = place.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+            let repository = format!("gatecrash-{name}");
+            return image::image_from_executable(docker, &repository, &place, None, &self.scratch()?).await;
+        }
+        match (image::pull(docker, reference).await, executable) {
+            (Ok(()), _) => Ok(image),
+            (Err(RuntimeError::NoImage { image, seen }), Some(wanted)) => Err(RuntimeError::NoImage {
+                image,
+                seen: format!("executable `{wanted}`, from which it would be made, is not there; {seen}"),
+            }),
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Redis: a local image, else made from what `make images` fetched or from this machine's own, else pulled. Made before pulled: whoever

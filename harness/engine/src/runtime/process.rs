@@ -149,7 +149,7 @@ impl ProcessRuntime {
                 let Some((program, arguments)) = words.split_first() else {
                     return Err(missing("", "its command is empty"));
                 };
-                let place = self.find(program).ok_or_else(|| missing(program, "it is not on PATH"))?;
+                let place = self.find(program).ok_or_else(|| missing(program, not_found(program)))?;
                 Ok(Launch { program: place, arguments: arguments.to_vec(), environment: Vec::new() })
             }
             Program::Image { image, .. } => {
@@ -217,6 +217,11 @@ struct Launch {
     environment: Vec<(String, String)>,
 }
 
+/// Where a program was looked for: a name on PATH, a path where it says.
+fn not_found(program: &str) -> &'static str {
+    if program.contains('/') { "there is no such executable file" } else { "it is not on PATH" }
+}
+
 fn absent(name: &str, verb: &'static str) -> RuntimeError {
     RuntimeError::State { component: name.to_owned(), state: "absent".to_owned(), verb }
 }
@@ -272,7 +277,7 @@ impl Runtime for ProcessRuntime {
                     }
                     Program::Command(words) => {
                         let program = words.first().map(String::as_str).unwrap_or_default();
-                        self.find(program).ok_or_else(|| missing(program, "it is not on PATH".to_owned()))?;
+                        self.find(program).ok_or_else(|| missing(program, not_found(program).to_owned()))?;
                     }
                     Program::Image { image, .. } => {
                         let seen = "it is an image, and this is the runtime `process`; use `--runtime docker`";

@@ -42,6 +42,8 @@ pub struct Context<'a> {
     pub clients: Vec<Client>,
     /// Folder for executables that `make` fetched (`envoy`), as the host sees it.
     pub tools: String,
+    /// Folder of the adapter's file, as the host sees it.
+    pub here: String,
     /// `--scale`.
     pub scale: f64,
 }
@@ -87,7 +89,8 @@ pub struct Rendered {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("template `{template}`: {why}")]
 pub struct RenderError {
-    /// Which: the path of a file, `command`, `arguments`, `environment.NAME`, `fromExecutable`.
+    /// Which: a template's file as the adapter names it, the path of a file whose text stands in the adapter, `command`,
+    /// `arguments`, `environment.NAME`, `fromExecutable`.
     pub template: String,
     /// Line and reason.
     pub why: String,
@@ -137,7 +140,7 @@ impl super::Adapter {
         }
         let mut files = Vec::new();
         for file in &self.files {
-            files.push((file.path.clone(), render(&file.path, &file.template)?.into_bytes()));
+            files.push((file.path.clone(), render(file.called(), &file.template)?.into_bytes()));
         }
         let from_executable = from_executable.map(|path| render("fromExecutable", path)).transpose()?;
         Ok(Rendered { command, environment: rendered, files, from_executable })
@@ -170,7 +173,10 @@ pub(crate) fn why(error: &minijinja::Error, text: &str) -> String {
         error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
     // The range is exact where the engine knows it: then the expression itself can be named.
     let expression = error.range().and_then(|range| text.get(range)).filter(|found| !found.contains('\n'));
-    let reason = expression.map_or(reason.clone(), |expression| format!("{reason}: `{expression}`"));
+    let reason = match expression {
+        Some(expression) if !reason.contains(expression) => format!("{reason}: `{expression}`"),
+        Some(_) | None => reason,
+    };
     let Some(line) = error.line() else {
         return reason;
     };
@@ -275,6 +281,7 @@ mod tests {
             audience: "a".to_owned(),
             clients: Vec::new(),
             tools: "/tools".to_owned(),
+            here: "/here".to_owned(),
             scale: 1.0,
         }
     }
@@ -311,7 +318,7 @@ mod tests {
         assert_eq!(file(template).unwrap(), expected);
     }
 
-    #[test_case("\n\nport: {{ ports.admn }}", &["template `x.conf`: line 3: undefined value", "ports.admn"] ; "missing port")]
+    #[test_case("\n\nport: {{ ports.admn }}", &["template `x.conf.j2`: line 3: undefined value", "ports.admn"] ; "missing port")]
     #[test_case("{{ link.store.address }}", &["line 1", "link.store.address"] ; "missing link")]
     #[test_case("{{ '!' | unb64 }}", &["line 1", "is not base64url"] ; "filter")]
     fn what_is_missing_is_named(template: &str, expected: &[&str]) {

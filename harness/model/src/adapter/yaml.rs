@@ -30,7 +30,7 @@ const CAPABILITIES: [(&str, Capability); 10] = [
 ];
 
 /// The names that templates may use; a test holds them to [`super::render::Context`].
-const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 16] = [
     "replica",
     "listen",
     "ports",
@@ -45,6 +45,8 @@ const NAMES: [&str; 14] = [
     "audience",
     "clients",
     "tools",
+    "here",
+    "scale",
 ];
 
 /// The adapter that `text` describes. `load` gives the text of a template by the path that the adapter names
@@ -164,6 +166,7 @@ fn adapter(
         mistakes
             .add(root.at, "an adapter has no `process` and no `container`; at least one says how a replica is started");
     }
+    let obtain = optional(keys.optional("obtain"), |node| fields::text(node, "obtain", 400, mistakes));
     let files = keys.optional("files").map_or_else(|| Some(Vec::new()), |node| files(node, load, mistakes));
     let ports = keys
         .required("ports", "name the listening ports, such as `ports: {data: 8080}`", mistakes)
@@ -190,8 +193,10 @@ fn adapter(
     keys.finish(mistakes);
     Some(Adapter {
         name: name?,
+        folder: String::new(),
         process: process?,
         container: container?,
+        obtain: obtain?,
         files: files?,
         ports: ports?,
         ready: ready?,
@@ -261,11 +266,22 @@ fn compiles(name: &str, text: &str) -> Option<String> {
     let mut unknown: Vec<String> = template
         .undeclared_variables(false)
         .into_iter()
-        .filter(|used| !NAMES.contains(&used.as_str()) && used != "scale" && !is_function(&engine, used))
+        .filter(|used| !NAMES.contains(&used.as_str()) && !is_function(&engine, used))
         .collect();
     unknown.sort();
     let first = unknown.first()?;
-    Some(format!("template `{name}` uses `{first}`, which is not known; known are {}", listed(&NAMES)))
+    let line = line_of(first, text).map(|line| format!(" in line {line}")).unwrap_or_default();
+    Some(format!("template `{name}` uses `{first}`{line}, which is not known; known are {}", listed(&NAMES)))
+}
+
+/// The first line with the word `name` in it, from 1; lines that have a tag are looked at first, because the engine does
+/// not say where it saw a name.
+fn line_of(name: &str, text: &str) -> Option<usize> {
+    let is_part = |character: char| character.is_alphanumeric() || character == '_';
+    let has = |line: &str| line.split(|character| !is_part(character)).any(|word| word == name);
+    let with_tag = |line: &str| has(line) && (line.contains("{{") || line.contains("{%"));
+    let index = text.lines().position(with_tag).or_else(|| text.lines().position(has))?;
+    Some(index.saturating_add(1))
 }
 
 /// Whether `name` is one of the engine's own functions (`range`, `dict`, `namespace`).
@@ -327,10 +343,10 @@ fn files(
         keys.finish(mistakes);
         let loaded = match (inline, named) {
             (Some(text), None) => {
-                fields::text(text, "text", crate::input::MAX_BYTES, mistakes).map(|written| (text.at, written))
+                fields::text(text, "text", crate::input::MAX_BYTES, mistakes).map(|written| (text.at, written, None))
             }
             (None, Some(name)) => relative_path(name, "template", mistakes).and_then(|file| match load(&file) {
-                Ok(written) => Some((name.at, written)),
+                Ok(written) => Some((name.at, written, Some(file))),
                 Err(reason) => {
                     mistakes.add(name.at, format!("template `{file}` cannot be read: {reason}"));
                     None
@@ -342,12 +358,13 @@ fn files(
             }
         };
         paths.extend(path.clone().map(|path| (path, place)));
-        let (Some(path), Some((at, template))) = (path, loaded) else { continue };
-        if let Some(wrong) = compiles(&path, &template) {
+        let (Some(path), Some((at, template, source))) = (path, loaded) else { continue };
+        let file = FileTemplate { path, template, source };
+        if let Some(wrong) = compiles(file.called(), &file.template) {
             mistakes.add(at, wrong);
             continue;
         }
-        files.push(FileTemplate { path, template });
+        files.push(file);
     }
     fields::distinct(paths.into_iter(), "file", mistakes);
     (files.len() == items.len()).then_some(files)
@@ -522,7 +539,7 @@ mod tests {
         parse("mine.yaml", text, &mut |path| match path {
             "good.j2" => Ok("{{ replica.name }}".to_owned()),
             "bad.j2" => Ok("ok\n{% if %}".to_owned()),
-            "unknown.j2" => Ok("{{ replicas }}".to_owned()),
+            "unknown.j2" => Ok("replicas:\n{{ replicas }}".to_owned()),
             _ => Err("no such file".to_owned()),
         })
         .map_err(|error| error.to_string())
@@ -539,7 +556,7 @@ mod tests {
     #[test_case("process: {command: [mine]}", "process: {command: []}", "3:20: `command` is empty" ; "empty command")]
     #[test_case("process: {command: [mine]}\n", "", "1:1: an adapter has no `process` and no `container`" ; "no start")]
     #[test_case("[mine]", "[\"{{ x\"]", "template `command`: line 1" ; "template syntax in a command")]
-    #[test_case("[mine]", "[\"{{ nam }}\"]", "template `command` uses `nam`, which is not known; known are `replica`, `listen`" ; "unknown name in a command")]
+    #[test_case("[mine]", "[\"{{ nam }}\"]", "template `command` uses `nam` in line 1, which is not known; known are `replica`, `listen`" ; "unknown name in a command")]
     #[test_case("data: 8080, ", "", "`ports` has no `data`" ; "no data port")]
     #[test_case("8081", "8080", "port `8080` is there twice" ; "same port")]
     #[test_case("8081", "80801", "`admin` is 80801; legal are 1 to 65535" ; "port out of range")]
@@ -553,12 +570,13 @@ mod tests {
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: ../x, text: a}]\n", "`path` is `../x`; it must be a relative path" ; "path that leaves")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x}]\n", "a file has either `text` or `template`" ; "file without text")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, template: none.j2}]\n", "template `none.j2` cannot be read: no such file" ; "missing template")]
-    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, template: bad.j2}]\n", "template `x`: line 2: " ; "bad template")]
-    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, template: unknown.j2}]\n", "template `x` uses `replicas`" ; "template with an unknown name")]
+    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, template: bad.j2}]\n", "template `bad.j2`: line 2: " ; "bad template")]
+    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, template: unknown.j2}]\n", "template `unknown.j2` uses `replicas` in line 2, which is not known" ; "template with an unknown name")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nsettings: {mode: {default: fast, words: [slow], help: x}}\n", "`default` is `fast`; known are `slow`" ; "default that is no word")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nsettings: {mode: {default: fast}}\n", "setting `mode` has no `help`" ; "no help")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nreadyWithin: 1\n", "`readyWithin` is 1; a duration is" ; "duration")]
     #[test_case("name: mine", "nam: mine", "2:1: unknown key `nam` in an adapter" ; "unknown key")]
+    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nobtain: [make]\n", "7:9: `obtain`" ; "obtain that is no text")]
     fn mistakes(from: &str, to: &str, expected: &str) {
         let text = format!("{BASE}{LACKS}");
         assert!(text.contains(from), "{from} is not in the text");
@@ -574,6 +592,7 @@ mod tests {
         .unwrap();
         assert_eq!(adapter.files[0].template, "{{ replica.name }}");
         assert_eq!(adapter.files[1].template, "{{ disk }}");
+        assert_eq!((adapter.files[0].called(), adapter.files[1].called()), ("good.j2", "c"));
     }
 
     fn with_settings(settings: &str) -> (String, deployment::Deployment) {
