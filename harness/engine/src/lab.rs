@@ -76,8 +76,27 @@ pub struct LabOptions {
     pub settings: BTreeMap<String, Scalar>,
     /// Another store than the deployment's (the stub, which can misbehave).
     pub store: Option<StoreKind>,
+    /// Another quota window than the deployment's, from the start.
+    pub quota_window: Option<Window>,
     /// Whether the must-refuse and contract streams stay away (timing experiments on very few requests).
     pub quiet: bool,
+}
+
+/// A window as an experiment wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// How long, before scaling.
+    pub lasts: Duration,
+    /// Never shorter than this, whatever the scale.
+    pub at_least: Duration,
+}
+
+impl Window {
+    /// How long it is at `scale`.
+    #[must_use]
+    pub fn at(self, scale: f64) -> Duration {
+        Duration::try_from_secs_f64(self.lasts.as_secs_f64() * scale).unwrap_or(self.lasts).max(self.at_least)
+    }
 }
 
 /// Why a lab could not do what it was asked: never a verdict.

@@ -3,22 +3,28 @@
 use super::rounds::{Rounds, cluster, evenly};
 use crate::claims::quota::RESTART;
 use crate::experiment::Experiment;
-use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica};
+use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Window};
 use gatecrash_model::claim::Capability;
+use gatecrash_model::deployment::WindowAlignment;
 use std::time::Duration;
 
-/// The long window.
-const WINDOW: Duration = Duration::from_secs(60);
-/// Replacing replicas takes its time whatever the scale: no window is shorter than this where we may say so.
-const SHORTEST: Duration = Duration::from_secs(8);
+/// The long window. Replacing replicas takes its time whatever the scale: it is never shorter than 8 s.
+const WINDOW: Window = Window { lasts: Duration::from_secs(60), at_least: Duration::from_secs(8) };
 
 /// The experiment.
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: RESTART,
     story: "in one long window: spend 40 % of a quota, replace every replica one by one, spend on; then kill all but one",
     needs: &[Capability::Quota, Capability::ReplicaFaults],
-    expected: |_, scale| WINDOW.mul_f64(scale).max(SHORTEST).mul_f64(0.8) + Duration::from_secs(4),
-    options: |_| LabOptions::default(),
+    expected: |deployment, scale| {
+        let bucket = matches!(deployment.quota.alignment, WindowAlignment::TokenBucket);
+        WINDOW.at(scale).mul_f64(if bucket { 2.0 } else { 0.8 }) + Duration::from_secs(4)
+    },
+    options: |deployment| LabOptions {
+        // Without a control plane nobody could lengthen it later: the gateways start with it.
+        quota_window: deployment.control_plane.is_none().then_some(WINDOW),
+        ..LabOptions::default()
+    },
     run: |lab| Box::pin(run(lab)),
 };
 
@@ -83,14 +89,17 @@ async fn run(lab: Lab) -> Result<(), LabError> {
 }
 
 /// Publishes a long window where there is a control plane, and makes sure that it is in force at every replica.
-/// Elsewhere, or if a replica does not show the new version, the deployment's own window stays the one that is
-/// marked: shorter than what is in force can hide a violation, but never make one.
+/// If that cannot be seen, the deployment's own window stays the one that is marked: shorter than what is in force can
+/// hide a violation, but never make one.
 async fn lengthen(lab: &Lab, rounds: &mut Rounds, replicas: &[Replica]) -> Result<(), LabError> {
+    if lab.deployment().control_plane.is_none() {
+        return Ok(());
+    }
     if !lab.has(Capability::ControlPlane) || !lab.has(Capability::ConfigurationVersion) {
         lab.note("the window cannot be changed: the deployment's own is used");
         return Ok(());
     }
-    let window = lab.scaled(WINDOW).max(SHORTEST);
+    let window = WINDOW.at(lab.scale());
     let version = lab.publish(|configuration| configuration.quota.window = window).await?;
     let poll = lab.deployment().control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.poll_interval);
     for replica in replicas {

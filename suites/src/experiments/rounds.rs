@@ -73,14 +73,15 @@ impl Rounds {
         self.timeout = Some(timeout);
     }
 
-    /// The next key, with a token for it at each site. A token bucket is given a window to fill up first.
+    /// The next key, with a token for it at each site. A token bucket is given a window to fill up again.
     ///
     /// # Errors
     /// If a site gives no token, or the run is interrupted.
     pub(super) async fn next_key(&mut self) -> Result<String, LabError> {
         let at = usize::try_from(self.number).unwrap_or_default();
         self.number = self.number.saturating_add(1);
-        if self.alignment == WindowAlignment::TokenBucket {
+        // Before the first round nothing was spent.
+        if self.alignment == WindowAlignment::TokenBucket && at > 0 {
             self.lab.hold(self.window.mul_f64(1.2)).await?;
         }
         let key = self.keys.get(at % self.keys.len().max(1)).cloned().unwrap_or_default();

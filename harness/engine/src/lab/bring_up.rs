@@ -49,6 +49,9 @@ impl Lab {
         if let (Some(kind), Some(store)) = (options.store, deployment.store.as_mut()) {
             store.kind = kind;
         }
+        if let Some(window) = options.quota_window {
+            deployment.quota.window = window.at(kit.scale);
+        }
         let network = kit.runtime.network(experiment).await?;
         let header = Header {
             format: format::FORMAT.to_owned(),

@@ -47,7 +47,8 @@ pub(super) fn survives_replacement(scope: &Scope<'_>) -> Verdict {
         let spent = Tally::of(before).admitted;
         let demand = Tally::of(after).demand();
         let share = count(found.admitted) / found.limit.max(1.0);
-        let refilled = found.admitted.saturating_sub(rule.quota);
+        // Of a bucket, what came beyond its size and one filling: the least that a restart gave back.
+        let refilled = found.admitted.saturating_sub(rule.quota.saturating_mul(rule.fillings));
         let numbers = vec![
             Number::new("admitted in the window", count(found.admitted), "requests").limit(found.limit),
             Number::new("refilled", count(refilled), "requests"),
