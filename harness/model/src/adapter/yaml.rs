@@ -618,7 +618,7 @@ mod tests {
         );
         assert!(!error.contains("`free` is"), "{error}");
         let error = adapter.check_settings(&deployment, "edge.yaml", "").unwrap_err().to_string();
-        assert!(error.contains("edge.yaml: setting `mode`"), "{error}");
+        assert!(error.contains("edge.yaml:1:1: setting `mode`"), "{error}");
     }
 
     #[test]
