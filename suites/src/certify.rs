@@ -5,6 +5,7 @@
 
 mod judge;
 mod planning;
+mod stores;
 
 pub use judge::{CheckError, Checked, check};
 pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan};
@@ -156,8 +157,11 @@ pub async fn run(
     prepare(&stage).await?;
     let began = stage.clock.now();
     let links = Links::start(request.seed).map_err(|error| CertifyError::Harness(chain(&error)))?;
+    let redis = stores::redis(&request.deployment, stage.runtime.as_ref()).await;
+    let stores = stores::sentences(&request.deployment, &plan.experiments, &redis);
     let kit = Kit {
         runtime: Arc::clone(&stage.runtime),
+        redis,
         links: links.clone(),
         clock: stage.clock,
         seed: request.seed,
@@ -217,7 +221,8 @@ pub async fn run(
     all.sort_by_key(|told| order(told.name));
     let experiments = all.iter().map(Told::record).collect();
     let wall = stage.clock.since(began);
-    let record = judge::blank(request, plan, &stage, experiments, wall, interrupted);
+    let mut record = judge::blank(request, plan, &stage, experiments, wall, interrupted);
+    record.environment.extend(stores);
     let (record, _damage) = judge::judge(record, &stage.folder);
     judge::save(&record, &stage.folder).map_err(CertifyError::Disk)?;
     Ok(record)

@@ -46,11 +46,22 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// What stands behind `store: {kind: redis}`: asked once in a run, so that all of its labs and its report agree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisOfRun {
+    /// This Redis, in words.
+    Real(String),
+    /// The store stub, because there is no Redis, for this reason.
+    StandIn(String),
+}
+
 /// What all labs of a run share.
 #[derive(Clone)]
 pub struct Kit {
     /// Where components run.
     pub runtime: Arc<dyn Runtime>,
+    /// Which Redis they have.
+    pub redis: RedisOfRun,
     /// The relay of all links.
     pub links: Links,
     /// The clock of the run.

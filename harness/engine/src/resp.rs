@@ -58,16 +58,33 @@ fn is_whole(reply: &[u8]) -> bool {
     true
 }
 
-/// The texts of a flat array reply.
+/// The texts of a flat array reply; `None` if it is none, or was cut.
 #[must_use]
-pub fn texts(reply: &str) -> Vec<String> {
-    let mut lines = reply.split("\r\n").skip(1);
+pub fn texts(reply: &str) -> Option<Vec<String>> {
+    let mut lines = reply.split("\r\n");
+    let count: usize = lines.next()?.strip_prefix('*')?.parse().ok()?;
     let mut texts = Vec::new();
     while let (Some(length), Some(text)) = (lines.next(), lines.next()) {
-        if !length.starts_with('$') {
-            break;
+        let length: usize = length.strip_prefix('$')?.parse().ok()?;
+        if text.len() != length {
+            return None;
         }
         texts.push(text.to_owned());
     }
-    texts
+    (texts.len() == count).then_some(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_list_is_no_list() {
+        let whole = "*2\r\n$1\r\na\r\n$2\r\nbc\r\n";
+        assert_eq!(texts(whole), Some(vec!["a".to_owned(), "bc".to_owned()]));
+        assert_eq!(texts("*0\r\n"), Some(Vec::new()));
+        for cut in [&whole[..whole.len() - 3], "*2\r\n$1\r\na\r\n", "*2\r\n", "-ERR no\r\n", ""] {
+            assert_eq!(texts(cut), None, "{cut:?}");
+        }
+    }
 }

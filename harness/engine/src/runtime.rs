@@ -219,11 +219,11 @@ pub trait Runtime: Send + Sync {
     /// One sentence each for the report: engine and API version, what was found.
     fn environment(&self) -> Vec<String>;
 
-    /// Whether [`Program::Redis`] can be started; else why not.
+    /// Which Redis [`Program::Redis`] would start: its version or image, and where it comes from. An image may be made for it.
     ///
     /// # Errors
-    /// The reason in words.
-    fn has_redis(&self) -> BoxFuture<'_, Result<(), String>>;
+    /// Why there is none, in words.
+    fn has_redis(&self) -> BoxFuture<'_, Result<String, String>>;
 
     /// Makes sure that all of these can be started: executables found, images there or made.
     fn prepare<'a>(&'a self, programs: &'a [Program]) -> BoxFuture<'a, Result<(), RuntimeError>>;

@@ -45,14 +45,17 @@ async fn run(lab: Lab) -> Result<(), LabError> {
     let variant = "wrong-data";
     loss.steady(variant).await?;
     lab.phase("inject", variant);
-    // Only a counter that exists can be made wrong.
+    // Only a counter that exists can be made wrong, and only counters may be: contracts, revocations and configurations live in
+    // the same store. Which keys count is what the first requests of a client bring, whatever the gateway calls them.
     let key = loss.rounds.next_key().await?;
+    let before = lab.store_keys(&loss.store).await?;
     loss.rounds.burst(&key, &loss.split, SEEDED * loss.split.len()).await;
-    let corrupted = lab.corrupt_store(&loss.store).await?;
+    let counters = lab.store_keys(&loss.store).await?.difference(&before).cloned().collect();
+    let corrupted = lab.corrupt_keys(&loss.store, &counters).await?;
     lab.mark(STORE_CORRUPTED, &loss.store, i64::try_from(corrupted).unwrap_or(i64::MAX));
     loss.hold(variant, &key).await?;
     lab.phase("heal", variant);
-    lab.flush_store(&loss.store).await?;
+    lab.remove_keys(&loss.store, &counters).await?;
     loss.settle(variant).await?;
     lab.phase("final-reads", "");
     Ok(())

@@ -3,7 +3,7 @@
 use super::replicas::LOOK_EVERY;
 use super::secrets::{AUDIENCE, ISSUER, clients, signing_secret};
 use super::topology::{self, FIXTURE_PORT, Support};
-use super::{Inner, Kit, Lab, LabError, LabOptions};
+use super::{Inner, Kit, Lab, LabError, LabOptions, RedisOfRun};
 use crate::client::Client;
 use crate::control::CONTROL_PORT;
 use crate::recorder::Recorder;
@@ -119,9 +119,9 @@ impl Lab {
     async fn start_all(&self) -> Result<(), LabError> {
         self.phase("bring-up", "");
         let redis = match self.deployment().store.as_ref().map(|store| store.kind) {
-            Some(StoreKind::Redis) => match self.inner.kit.runtime.has_redis().await {
-                Ok(()) => true,
-                Err(why) => {
+            Some(StoreKind::Redis) => match &self.inner.kit.redis {
+                RedisOfRun::Real(_) => true,
+                RedisOfRun::StandIn(why) => {
                     self.note(format!("the store stub stands in for Redis: {why}"));
                     false
                 }

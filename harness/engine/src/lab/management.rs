@@ -9,6 +9,7 @@ use gatecrash_model::fault::FixtureFault;
 use gatecrash_model::fixture::{Backend, Configuration, Contract, FaultRequest, Registration};
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::stream;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -133,26 +134,44 @@ impl Lab {
         })
     }
 
-    /// Empties a store.
+    /// The keys that a store holds now.
     ///
     /// # Errors
-    /// If it does not answer.
-    pub async fn flush_store(&self, store: &str) -> Result<(), LabError> {
-        self.store_command(store, &["FLUSHALL"]).await.map(drop)
+    /// If it does not answer, or with more than one reply carries (256 KiB).
+    pub async fn store_keys(&self, store: &str) -> Result<BTreeSet<String>, LabError> {
+        let reply = self.store_command(store, &["KEYS", "*"]).await?;
+        let keys = resp::texts(&reply).ok_or_else(|| {
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidData, "the reply is no whole list");
+            let doing = format!("listing the keys of `{store}`");
+            LabError::Runtime(crate::runtime::RuntimeError::Failed { doing, source: Box::new(source) })
+        })?;
+        Ok(keys.into_iter().collect())
     }
 
-    /// Gives every key of a store the wrong type, as another program's data would (the stub instead answers so from
-    /// then on). Undone by [`Lab::flush_store`]. Returns how many keys were changed.
+    /// Gives these keys of a store the wrong type, as another program's data would; all others stay as they are. Undone by
+    /// [`Lab::remove_keys`]. Returns how many were changed: one that is written again in the very moment is not.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn corrupt_store(&self, store: &str) -> Result<usize, LabError> {
-        let keys = resp::texts(&self.store_command(store, &["KEYS", "*"]).await?);
-        for key in keys.iter().take(10_000) {
+    pub async fn corrupt_keys(&self, store: &str, keys: &BTreeSet<String>) -> Result<usize, LabError> {
+        let mut changed = 0_usize;
+        for key in keys {
             self.store_command(store, &["DEL", key]).await?;
-            self.store_command(store, &["SADD", key, "gatecrash"]).await?;
+            let added = self.store_command(store, &["SADD", key, "gatecrash"]).await?;
+            changed = changed.saturating_add(usize::from(added.starts_with(":1")));
         }
-        Ok(keys.len())
+        Ok(changed)
+    }
+
+    /// Removes these keys of a store.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn remove_keys(&self, store: &str, keys: &BTreeSet<String>) -> Result<(), LabError> {
+        for key in keys {
+            self.store_command(store, &["DEL", key]).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn set_fixture_fault(

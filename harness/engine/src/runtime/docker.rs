@@ -518,8 +518,12 @@ impl Runtime for DockerRuntime {
         ]
     }
 
-    fn has_redis(&self) -> BoxFuture<'_, Result<(), String>> {
-        async move { self.image(&Program::Redis).await.map(|_| ()).map_err(|error| crate::reaper::clean::chain(&error)) }.boxed()
+    fn has_redis(&self) -> BoxFuture<'_, Result<String, String>> {
+        async move {
+            let image = self.image(&Program::Redis).await.map_err(|error| crate::reaper::clean::chain(&error))?;
+            Ok(format!("Redis, image `{}:{}`", image.name, image.tag))
+        }
+        .boxed()
     }
 
     fn prepare<'a>(&'a self, programs: &'a [Program]) -> BoxFuture<'a, Result<(), RuntimeError>> {

@@ -29,6 +29,8 @@ const FIRST_HOST: u8 = 2;
 const LAST_HOST: u8 = 253;
 /// How long a stopped process may take until the kernel shows it stopped, and the other way round.
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+/// How long `redis-server --version` may take.
+const VERSION_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs components as child processes.
 #[derive(Debug)]
@@ -207,6 +209,28 @@ pub(super) fn redis_arguments(listen: &str, disk: &str) -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }
 
+/// Version of the `redis-server` at `place`, which shows that it runs here at all.
+async fn redis_version(place: &Path, environment: Vec<(String, String)>) -> Result<String, String> {
+    let asked = tokio::process::Command::new(place)
+        .arg("--version")
+        .envs(environment)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let answer = match tokio::time::timeout(VERSION_WITHIN, asked).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(format!("`redis-server` does not start: {error}")),
+        Err(_) => return Err("`redis-server --version` gives no answer".to_owned()),
+    };
+    // Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=...
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let version = text.split_whitespace().find_map(|word| word.strip_prefix("v="));
+    version.filter(|_| answer.status.success()).map(str::to_owned).ok_or_else(|| {
+        let said = String::from_utf8_lossy(&answer.stderr);
+        format!("`redis-server --version` fails ({}): {}", answer.status, said.trim())
+    })
+}
+
 fn library_path(folder: &Path) -> Vec<(String, String)> {
     vec![("LD_LIBRARY_PATH".to_owned(), folder.to_string_lossy().into_owned())]
 }
@@ -246,17 +270,18 @@ impl Runtime for ProcessRuntime {
     }
 
     fn environment(&self) -> Vec<String> {
-        // Reports travel: paths of this machine are nobody else's business.
-        let redis = match self.redis() {
-            Ok((_, variables)) if variables.is_empty() => "redis: `redis-server` on PATH".to_owned(),
-            Ok(_) => "redis: `redis-server` that `make images` fetched".to_owned(),
-            Err(why) => format!("redis: none ({why})"),
-        };
-        vec!["processes on loopback addresses".to_owned(), redis]
+        vec!["processes on loopback addresses".to_owned()]
     }
 
-    fn has_redis(&self) -> BoxFuture<'_, Result<(), String>> {
-        async move { self.redis().map(|_| ()) }.boxed()
+    fn has_redis(&self) -> BoxFuture<'_, Result<String, String>> {
+        async move {
+            let (place, environment) = self.redis()?;
+            // Reports travel: paths of this machine are nobody else's business.
+            let from = if environment.is_empty() { "on PATH" } else { "that `make redis` fetched" };
+            let version = redis_version(&place, environment).await?;
+            Ok(format!("Redis {version}, `redis-server` {from}"))
+        }
+        .boxed()
     }
 
     fn prepare<'a>(&'a self, programs: &'a [Program]) -> BoxFuture<'a, Result<(), RuntimeError>> {
