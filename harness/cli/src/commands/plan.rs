@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::prepare::{Prepared, prepare};
 use crate::times::short;
+use gatecrash_model::deployment::StoreKind;
 use gatecrash_model::verdict::Declared;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -38,6 +39,9 @@ pub(super) fn text(prepared: &Prepared) -> String {
         sites.join(", "),
         request.scale
     ));
+    if deployment.store.as_ref().is_some_and(|store| store.kind == StoreKind::Redis) {
+        lines.push("store Redis where one is found, else the store stub; the report says which".to_owned());
+    }
     if !deployment.gateway.defects.is_empty() {
         lines.push(format!("defects switched on: {}", deployment.gateway.defects.join(", ")));
     }
