@@ -5,6 +5,8 @@ pub(crate) mod configuration;
 pub(crate) mod contracts;
 pub(crate) mod latency;
 mod lives;
+#[cfg(test)]
+mod properties;
 pub(crate) mod quota;
 #[cfg(test)]
 mod sample;

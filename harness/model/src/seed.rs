@@ -39,3 +39,26 @@ impl Seed {
         bytes.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_stream_is_fixed_for_ever() {
+        // A change of these would change what every printed seed repeats.
+        assert_eq!(Seed(7).derive("token-matrix"), Seed(6_014_591_509_846_996_385));
+        assert_eq!(Seed(7).digest("a token"), "e2585f52a487");
+    }
+
+    proptest! {
+        #[test]
+        fn streams_depend_on_the_seed_and_the_name_and_on_nothing_else(seed: u64, name in ".{0,20}", other in ".{0,20}") {
+            prop_assert_eq!(Seed(seed).stream(&name), Seed(seed).stream(&name));
+            prop_assert_ne!(Seed(seed).stream(&name), Seed(seed.wrapping_add(1)).stream(&name));
+            prop_assert_eq!(Seed(seed).stream(&name) == Seed(seed).stream(&other), name == other);
+            prop_assert_eq!(Seed(seed).digest(&name) == Seed(seed).digest(&other), name == other);
+        }
+    }
+}

@@ -272,3 +272,110 @@ impl Standing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn holds(samples: u64) -> Verdict {
+        Verdict::Holds(Evidence { samples, numbers: vec![Number::new("n", 1.0, "")], notes: vec!["seen".to_owned()] })
+    }
+
+    fn violated(samples: u64) -> Verdict {
+        let events = vec![EventRef { experiment: "x".to_owned(), event: samples }];
+        Verdict::Violated(Counterexample { explanation: "broken".to_owned(), events, samples, numbers: Vec::new() })
+    }
+
+    fn any_verdict() -> impl Strategy<Value = Verdict> {
+        let reason = || ("[a-c]", "[a-c ]{0,8}").prop_map(|(code, text)| Reason::new(&code, text));
+        prop_oneof![
+            (1..100_u64).prop_map(holds),
+            (1..100_u64).prop_map(violated),
+            reason().prop_map(Verdict::Inconclusive),
+            reason().prop_map(Verdict::NotApplicable),
+        ]
+    }
+
+    /// Which of two wins: the table of style.md, section 2.
+    fn rank(verdict: &Verdict) -> u8 {
+        match verdict {
+            Verdict::Violated(_) => 3,
+            Verdict::Inconclusive(_) => 2,
+            Verdict::Holds(_) => 1,
+            Verdict::NotApplicable(_) => 0,
+        }
+    }
+
+    fn samples(verdict: &Verdict) -> u64 {
+        match verdict {
+            Verdict::Holds(evidence) => evidence.samples,
+            Verdict::Violated(counterexample) => counterexample.samples,
+            Verdict::Inconclusive(_) | Verdict::NotApplicable(_) => 0,
+        }
+    }
+
+    #[test]
+    fn nothing_merged_is_inconclusive_and_nothing_seen_never_holds() {
+        assert_eq!(Verdict::all([]), Verdict::inconclusive("nothing-judged", "there was nothing to judge"));
+        for minimum in [0, 1, 20] {
+            assert_eq!(Verdict::holds(minimum, Evidence::default()).observed(), Observed::Inconclusive);
+        }
+        assert_eq!(
+            Verdict::holds(3, Evidence { samples: 2, ..Evidence::default() }).observed(),
+            Observed::Inconclusive
+        );
+        assert_eq!(Verdict::holds(3, Evidence { samples: 3, ..Evidence::default() }).observed(), Observed::Holds);
+    }
+
+    #[test]
+    fn two_of_a_kind_add_up_their_evidence() {
+        let Verdict::Holds(both) = holds(2).and(holds(3)) else { panic!() };
+        assert_eq!((both.samples, both.numbers.len(), both.notes.len()), (5, 2, 2));
+        let Verdict::Violated(both) = violated(2).and(violated(3)) else { panic!() };
+        assert_eq!((both.samples, both.explanation.as_str(), both.events.len()), (5, "broken; broken", 2));
+    }
+
+    proptest! {
+        #[test]
+        fn the_worst_wins_in_whatever_order(all in prop::collection::vec(any_verdict(), 1..8), turn in 0..8_usize) {
+            let merged = Verdict::all(all.clone());
+            prop_assert_eq!(rank(&merged), all.iter().map(rank).max().unwrap_or_default());
+            let mut turned = all.clone();
+            turned.rotate_left(turn % all.len());
+            prop_assert_eq!(Verdict::all(turned).observed(), merged.observed());
+        }
+
+        #[test]
+        fn merging_is_associative_and_loses_no_sample(a in any_verdict(), b in any_verdict(), c in any_verdict()) {
+            let left = a.clone().and(b.clone()).and(c.clone());
+            let right = a.clone().and(b.clone().and(c.clone()));
+            prop_assert_eq!(left.observed(), right.observed());
+            prop_assert_eq!(samples(&left), samples(&right));
+            let kind: u64 = [&a, &b, &c].into_iter().filter(|one| one.observed() == left.observed()).map(samples).sum();
+            prop_assert_eq!(samples(&left), kind);
+        }
+
+        #[test]
+        fn merging_commutes_and_doubt_or_absence_never_make_it_better(a in any_verdict(), b in any_verdict()) {
+            prop_assert_eq!(a.clone().and(b.clone()).observed(), b.clone().and(a.clone()).observed());
+            let doubted = a.clone().and(Verdict::inconclusive("gap", "lost"));
+            prop_assert!(doubted.observed() != Observed::Holds);
+            prop_assert_eq!(doubted.observed() == Observed::Violated, a.observed() == Observed::Violated);
+            let absent = a.clone().and(Verdict::NotApplicable(Reason::new("not-applicable", "no sites")));
+            prop_assert_eq!(absent.observed(), a.observed());
+        }
+
+        #[test]
+        fn a_standing_is_a_failure_only_of_what_was_declared_to_hold_and_broken(verdict in any_verdict()) {
+            for declared in [Declared::Holds, Declared::DoesNotHold, Declared::NotApplicable] {
+                let standing = Standing::of(declared, verdict.observed());
+                let failed = declared == Declared::Holds && verdict.observed() == Observed::Violated;
+                prop_assert_eq!(standing == Standing::Fail, failed);
+                let judged = declared != Declared::NotApplicable
+                    && matches!(verdict.observed(), Observed::Holds | Observed::Violated);
+                prop_assert_eq!(standing.is_judged(), judged);
+            }
+        }
+    }
+}

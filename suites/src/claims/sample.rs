@@ -1,8 +1,11 @@
 //! A deployment, parameters and arbitrary histories for tests of checks.
 
+use crate::claims::configuration::{START_KIND, START_VARIANT};
+use crate::claims::latency::{LATENCY_US, UPSTREAM_CUT};
 use gatecrash_model::claim::{Claim, Parameters, Scope, Value};
 use gatecrash_model::deployment::{ControlPlane, Gateway, Policy, Quota, Route, Site, WindowAlignment};
 use gatecrash_model::history::build::HistoryBuilder;
+use gatecrash_model::history::event::mark;
 use gatecrash_model::history::{Event, EventKind, FaultStage, History, ReplicaState};
 use gatecrash_model::operation::{Answer, Credential, Definite, Effect, Indefinite, Operation, Verb};
 use gatecrash_model::verdict::{Observed, Verdict};
@@ -113,6 +116,35 @@ pub(crate) fn forget(history: &History, op: u32) -> History {
     History::new(history.header().clone(), history.names().clone(), events, history.is_complete())
 }
 
+/// The same history, the effect of each operation of which `chosen` says so unknown, with the answer that its client saw.
+pub(crate) fn doubted(history: &History, chosen: impl Fn(u32) -> bool) -> History {
+    let events: Vec<Event> = history
+        .events()
+        .iter()
+        .map(|event| match event.kind {
+            EventKind::Completed { op, answer, .. } if chosen(op) => {
+                let effect = Effect::Unknown(Indefinite::Broken);
+                Event { at: event.at, kind: EventKind::Completed { op, effect, answer } }
+            }
+            _ => *event,
+        })
+        .collect();
+    History::new(history.header().clone(), history.names().clone(), events, history.is_complete())
+}
+
+/// Doubting any effect of `history`, or all of them, makes nothing violated that was not.
+pub(crate) fn doubted_effects_never_accuse(claims: &[Claim], id: &str, history: &History) {
+    if judge(claims, id, &[history]).observed() == Observed::Violated {
+        return;
+    }
+    let all = judge(claims, id, &[&doubted(history, |_| true)]);
+    assert_ne!(all.observed(), Observed::Violated, "{id}: without any effect: {all:?}");
+    for view in history.operations() {
+        let verdict = judge(claims, id, &[&doubted(history, |op| op == view.op)]);
+        assert_ne!(verdict.observed(), Observed::Violated, "{id}: without the effect of {}: {verdict:?}", view.op);
+    }
+}
+
 /// Forgetting any outcome of `history` makes nothing violated that was not.
 pub(crate) fn doubt_never_accuses(claims: &[Claim], id: &str, history: &History) {
     if judge(claims, id, &[history]).observed() == Observed::Violated {
@@ -147,8 +179,18 @@ fn step(history: &mut HistoryBuilder, what: u8, whom: u8, which: u8, how: u8) {
     let token = pick(&["t1", "t2", "t3"], which);
     match what {
         0 => {
-            let name = pick(&["steady", "hold", "heal"], whom);
-            let variants = ["revoke", "revoke-in-restart", "restart-one", "restart-all", ""];
+            let name = pick(&["steady", "hold", "heal", "settle"], whom);
+            let variants = [
+                "revoke",
+                "revoke-in-restart",
+                "restart-one",
+                "restart-all",
+                "",
+                "delay",
+                "beyond",
+                "dropped",
+                "refuse",
+            ];
             history.phase(name, pick(&variants, which));
         }
         1 => {
@@ -156,9 +198,21 @@ fn step(history: &mut HistoryBuilder, what: u8, whom: u8, which: u8, how: u8) {
             history.replica(replica, pick(&states, which));
         }
         2 => {
-            let marks =
-                ["rekeyed", "contract-added", "contract-removed", "token-issued", "token-signed", "not-ready-declared"];
-            let subject = pick(&["eu", "us", "late-1", "t1", "t2", "eu-1"], how);
+            let marks = [
+                "rekeyed",
+                "contract-added",
+                "contract-removed",
+                "token-issued",
+                "token-signed",
+                "not-ready-declared",
+                START_VARIANT,
+                START_KIND,
+                LATENCY_US,
+                UPSTREAM_CUT,
+                mark::PUBLISHED,
+                mark::WINDOW,
+            ];
+            let subject = pick(&["eu", "us", "late-1", "t1", "t2", "eu-1", "client-1", ""], how);
             history.mark(pick(&marks, which), subject, i64::from(whom));
         }
         3 => {
@@ -173,7 +227,20 @@ fn step(history: &mut HistoryBuilder, what: u8, whom: u8, which: u8, how: u8) {
             let credentials =
                 [Credential::Valid, Credential::UnknownClient, Credential::RemovedClient, Credential::Missing];
             let operation = Operation {
-                stream: pick(&["token", "contract", "canary", "contract-change", "must-refuse"], what).to_owned(),
+                stream: pick(
+                    &[
+                        "token",
+                        "contract",
+                        "canary",
+                        "contract-change",
+                        "must-refuse",
+                        "traffic",
+                        "quota",
+                        "management",
+                    ],
+                    what.wrapping_add(how),
+                )
+                .to_owned(),
                 verb: pick(&verbs, which),
                 target: replica.to_owned(),
                 site: replica[..2].to_owned(),
@@ -182,7 +249,8 @@ fn step(history: &mut HistoryBuilder, what: u8, whom: u8, which: u8, how: u8) {
                 token: token.to_owned(),
                 credential: pick(&credentials, how / 2),
             };
-            let answer = |status| Answer { status, ..Answer::default() };
+            let version = u32::from(which % 4);
+            let answer = |status| Answer { status, version, ..Answer::default() };
             let rejected = Effect::Failed(Definite::Rejected);
             let (outcome, admitted) = match how {
                 0..=4 => (Some((Effect::Ok, answer(200))), operation.verb == Verb::Call),

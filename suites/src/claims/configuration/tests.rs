@@ -1,5 +1,5 @@
 use super::*;
-use crate::claims::sample::{anything, explanation, judge, nothing, reason};
+use crate::claims::sample::{anything, doubted_effects_never_accuse, explanation, judge, nothing, reason};
 use gatecrash_model::history::ReplicaState;
 use gatecrash_model::history::build::{HistoryBuilder, call, with};
 use gatecrash_model::operation::{Answer, Effect, Operation};
@@ -326,6 +326,15 @@ fn nothing_seen_is_nothing_shown() {
         let Reads::Experiments(experiments) = claim.reads else { panic!("{claim:?}") };
         assert_eq!(judge(CLAIMS, claim.id, &[&nothing(experiments[0])]).observed(), Observed::Inconclusive);
     }
+}
+
+#[test]
+fn doubting_an_effect_of_a_whole_story_accuses_nobody() {
+    doubted_effects_never_accuse(CLAIMS, "CFG-01", &outage(1).build());
+    for (id, variant) in STARTS {
+        doubted_effects_never_accuse(CLAIMS, id, &start(variant, 2).build());
+    }
+    doubted_effects_never_accuse(CLAIMS, "CFG-03", &paired(50, 150).build());
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 use super::management::{BEHIND, BROKEN_LINKS, CONVERGED, HALF, LARGEST, LEAST_BAD};
 use super::*;
-use crate::claims::sample::{anything, explanation, judge, nothing, reason};
+use crate::claims::sample::{anything, doubted_effects_never_accuse, explanation, judge, nothing, reason};
 use gatecrash_model::history::FaultStage;
 use gatecrash_model::history::build::{HistoryBuilder, call};
 use gatecrash_model::operation::{Answer, Effect};
@@ -246,6 +246,14 @@ fn nothing_seen_is_nothing_shown() {
         assert_eq!(reason(&judge(CLAIMS, id, &[])).0, "not-run");
         assert_eq!(judge(CLAIMS, id, &[&nothing(experiment)]).observed(), Observed::Inconclusive);
     }
+}
+
+#[test]
+fn doubting_an_effect_of_a_whole_story_accuses_nobody() {
+    let management = management(29, 10_000).build();
+    doubted_effects_never_accuse(CLAIMS, "LAT-01", &management);
+    doubted_effects_never_accuse(CLAIMS, "LAT-02", &management);
+    doubted_effects_never_accuse(CLAIMS, "LAT-03", &data_path(1).build());
 }
 
 proptest! {

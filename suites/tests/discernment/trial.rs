@@ -1,0 +1,169 @@
+//! One run of a deployment, with a defect or as its twin, held to the table.
+
+use crate::deployments::{Shape, shape};
+use gatecrash_engine::clock::Clock;
+use gatecrash_engine::runtime::process::ProcessRuntime;
+use gatecrash_engine::runtime::{Runtime, RuntimeOptions};
+use gatecrash_fixtures::adapters;
+use gatecrash_fixtures::expected::{Cell, Row};
+use gatecrash_model::claim::Reads;
+use gatecrash_model::profile::{Basis, Declaration, DeclaredAs, Scalar};
+use gatecrash_model::run_record::{ClaimRecord, RunRecord};
+use gatecrash_model::verdict::{Declared, Observed};
+use gatecrash_model::{Deployment, Profile, Seed};
+use gatecrash_suites::certify::{Progress, Request, Stage, plan, run};
+use gatecrash_suites::claims;
+use libtest_mimic::Failed;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// The scale of all runs.
+const SCALE: f64 = 0.1;
+/// What shows a claim that reads every history and nothing else: replicas restart in it, and all routes are used.
+const SHOWS_ANY: &str = "token-matrix";
+
+/// The experiments that a row's `Must` claims read.
+pub(crate) fn experiments(row: &Row) -> Vec<&'static str> {
+    let must: Vec<&str> = row.must().collect();
+    let read: BTreeSet<&'static str> = claims::all()
+        .iter()
+        .filter(|claim| must.contains(&claim.id))
+        .flat_map(|claim| match claim.reads {
+            Reads::Every => &[][..],
+            Reads::Experiments(names) => names,
+        })
+        .copied()
+        .collect();
+    if read.is_empty() { vec![SHOWS_ANY] } else { read.into_iter().collect() }
+}
+
+/// Runs the twin: everything that is judged must hold, but for the limits of the deployment.
+pub(crate) fn conforms(shape: &Shape, experiments: &[&'static str]) -> Result<(), Failed> {
+    let record = certify(shape.deployment(Vec::new())?, experiments)?;
+    let mut wrong = Vec::new();
+    for claim in &record.claims {
+        let wanted = if shape.limits.contains(&claim.id.as_str()) { Observed::Violated } else { Observed::Holds };
+        let observed = claim.verdict.observed();
+        if observed != wanted && observed != Observed::NotApplicable {
+            wrong.push(format!("{} without a defect: {:?}", claim.id, claim.verdict));
+        }
+    }
+    all_right(wrong, &record)
+}
+
+/// Runs the deployment with the defect of `row`: what must be violated is, and nothing that must not.
+pub(crate) fn is_caught(row: &Row) -> Result<(), Failed> {
+    if row.must().next().is_none() {
+        return Err("the table names no claim that must break".into());
+    }
+    let shape = shape(row.needs);
+    let deployment = shape.deployment(vec![row.defect.name().to_owned()])?;
+    let record = certify(deployment, &experiments(row))?;
+    let mut wrong = Vec::new();
+    for claim in row.must() {
+        let judged = record.claims.iter().find(|known| known.id.as_str() == claim);
+        if judged.map(|known| known.verdict.observed()) != Some(Observed::Violated) {
+            wrong.push(format!("{claim} does not see it: {:?}", judged.map(|known| &known.verdict)));
+        }
+    }
+    for claim in record.claims.iter().filter(|claim| claim.verdict.observed() == Observed::Violated) {
+        let id = claim.id.as_str();
+        if row.cell(id) == Cell::MustNot && !shape.limits.contains(&id) {
+            wrong.push(format!("{id} is raised and must not be: {:?}", claim.verdict));
+        }
+    }
+    all_right(wrong, &record)
+}
+
+fn all_right(wrong: Vec<String>, record: &RunRecord) -> Result<(), Failed> {
+    if std::env::var_os("SHOW").is_some() {
+        let all: Vec<String> = record
+            .claims
+            .iter()
+            .filter(|c| c.verdict.observed() != Observed::NotApplicable)
+            .map(|c| format!("   {}: {:?}\n", c.id, c.verdict))
+            .collect();
+        eprintln!("{} {} ms\n{}", record.deployment.gateway.defects.join(","), record.wall_ms, all.concat());
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let problems = record.experiments.iter().filter_map(|experiment| {
+        experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
+    });
+    Err(wrong.into_iter().chain(problems).collect::<Vec<_>>().join("\n").into())
+}
+
+/// A profile that declares each claim to hold: what is observed is what the table speaks of.
+fn strict(deployment: &Deployment) -> Profile {
+    let mode = deployment.gateway.settings.get("onStoreLoss").cloned().unwrap_or(Scalar::Text("closed".to_owned()));
+    let declaration = |id: &str| Declaration {
+        declared: DeclaredAs::Always(Declared::Holds),
+        basis: Basis::Expected,
+        source: String::new(),
+        parameters: if id == "QUO-07" { BTreeMap::from([("mode".to_owned(), mode.clone())]) } else { BTreeMap::new() },
+    };
+    let claims = claims::all().iter().map(|claim| (claim.claim_id(), declaration(claim.id))).collect();
+    Profile { name: "strict".to_owned(), product: "reference gateway".to_owned(), minimum_judged: 1, claims }
+}
+
+/// The claims that these experiments inform in full.
+fn informed(experiments: &[&str]) -> Vec<String> {
+    let all = claims::all().into_iter();
+    let informed = all.filter(|claim| match claim.reads {
+        Reads::Every => true,
+        Reads::Experiments(names) => names.iter().all(|name| experiments.contains(name)),
+    });
+    informed.map(|claim| claim.id.to_owned()).collect()
+}
+
+fn certify(deployment: Deployment, experiments: &[&str]) -> Result<RunRecord, Failed> {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let found = adapters::builtin().iter().find(|adapter| adapter.name == "reference").ok_or("no reference adapter")?;
+    let adapter = found.adapter().map_err(|error| error.to_string())?;
+    let folder = tempfile::tempdir()?;
+    let run_id = format!("r{:08x}{:02x}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+    let request = Request {
+        profile: strict(&deployment),
+        deployment,
+        adapter,
+        seed: Seed(7),
+        scale: SCALE,
+        only: informed(experiments),
+    };
+    let options = RuntimeOptions {
+        run: run_id.clone(),
+        folder: folder.path().join("labs"),
+        executable: std::env::current_exe()?,
+        start_within: Duration::from_secs(20),
+    };
+    let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let record = executor.block_on(async {
+        let runtime: Arc<dyn Runtime> = Arc::new(ProcessRuntime::new(options));
+        let parallel = experiments.len();
+        let planned = plan(&request, &runtime.capabilities(), parallel);
+        let stage = Stage {
+            runtime,
+            run: run_id,
+            folder: folder.path().to_owned(),
+            tools: "target/tools".to_owned(),
+            clock: Clock::start(),
+            interrupt: tokio_util::sync::CancellationToken::new(),
+            parallel,
+            version: "test".to_owned(),
+            started: String::new(),
+            repeat: "gatecrash certify".to_owned(),
+        };
+        run(&request, &planned, stage, Arc::new(|_: Progress| {})).await.map_err(|error| error.to_string())
+    })?;
+    if record.experiments.len() != experiments.len() {
+        return Err(format!("of {experiments:?} {} were run", record.experiments.len()).into());
+    }
+    if std::env::var_os("SHOW").is_some() {
+        let kept = folder.keep();
+        eprintln!("kept {}", kept.display());
+    }
+    Ok(record)
+}

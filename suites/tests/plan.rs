@@ -1,0 +1,66 @@
+//! Is a plan a function of its request, and of nothing else? The same seed plans the same, for every deployment
+//! that comes with gatecrash.
+
+use gatecrash_fixtures::adapters;
+use gatecrash_model::claim::Capability;
+use gatecrash_model::{Seed, deployment};
+use gatecrash_suites::certify::{Plan, Request, plan};
+use gatecrash_suites::profiles;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const RUNTIME: &[Capability] = &[Capability::ReplicaFaults, Capability::ReplicaDisk, Capability::NetworkFaults];
+const PATTERNS: [&[&str]; 6] = [&[], &["QUO-*"], &["CFG-02"], &["SEC-01"], &["TOK-01", "LAT-*"], &["NONE"]];
+
+fn request(which: usize, seed: u64, scale: f64, only: &[&str]) -> Request {
+    let built_in = &adapters::deployments()[which % adapters::deployments().len()];
+    let deployment = deployment::yaml::parse(built_in.name, built_in.yaml).unwrap();
+    let (name, text) = profiles::builtin().iter().find(|(name, _)| *name == deployment.profile).unwrap();
+    let adapter = adapters::builtin().iter().find(|adapter| adapter.name == deployment.gateway.adapter).unwrap();
+    Request {
+        profile: profiles::parse(name, text).unwrap(),
+        adapter: adapter.adapter().unwrap(),
+        deployment,
+        seed: Seed(seed),
+        scale,
+        only: only.iter().map(|pattern| (*pattern).to_owned()).collect(),
+    }
+}
+
+fn words(plan: &Plan) -> String {
+    format!("{plan:?}")
+}
+
+proptest! {
+    #[test]
+    fn the_same_request_plans_the_same(
+        which in 0..8_usize, seed: u64, scale in 0.05..1.0_f64, pattern in 0..PATTERNS.len(), parallel in 1..5_usize,
+    ) {
+        let request = request(which, seed, scale, PATTERNS[pattern]);
+        let first = plan(&request, RUNTIME, parallel);
+        prop_assert_eq!(words(&first), words(&plan(&request.clone(), RUNTIME, parallel)));
+
+        let names: Vec<&str> = first.experiments.iter().map(|planned| planned.experiment.name).collect();
+        prop_assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "an experiment runs once");
+        for claim in &first.claims {
+            // What is judged reads what is run; what is not judged says why.
+            let read = claim.experiments.iter().any(|name| names.contains(&name.as_str()));
+            prop_assert!(read || claim.missing.is_some(), "{:?} is judged on nothing", claim.claim.id);
+        }
+        for name in names {
+            prop_assert!(
+                first.claims.iter().any(|claim| claim.missing.is_none() && claim.experiments.iter().any(|one| one == name)),
+                "nobody reads {}", name
+            );
+        }
+    }
+
+    #[test]
+    fn how_many_run_side_by_side_changes_the_expected_time_and_nothing_else(which in 0..8_usize, seed: u64) {
+        let request = request(which, seed, 0.1, &[]);
+        let (one, four) = (plan(&request, RUNTIME, 1), plan(&request, RUNTIME, 4));
+        prop_assert!(four.expected_wall <= one.expected_wall);
+        prop_assert_eq!(format!("{:?}", one.experiments), format!("{:?}", four.experiments));
+        prop_assert_eq!(format!("{:?}", one.claims), format!("{:?}", four.claims));
+    }
+}
