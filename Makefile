@@ -16,7 +16,9 @@ help:
 
 test: fmt clippy deps tools
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace --no-fail-fast && $(CARGO) test --workspace --doc; \
+		$(CARGO) nextest run --workspace --no-fail-fast -E 'not binary(discernment)' && \
+		$(CARGO) test --workspace --test discernment && \
+		$(CARGO) test --workspace --doc; \
 	else \
 		echo "make test: cargo-nextest is not installed; cargo test runs the same tests"; \
 		$(CARGO) test --workspace --no-fail-fast; \

@@ -161,6 +161,33 @@ fn settings_are_held_to_the_adapter() {
 }
 
 #[test]
+fn defects_are_held_to_those_that_there_are_and_listed_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let with = |adapter: &str, defects: &str| {
+        let text = format!(
+            "version: \"1.0\"\nname: edge\nprofile: flex-managed\ngateway:\n  adapter: {adapter}\n  defects: [{defects}]\n\
+             sites:\n  - {{name: eu, zones: [a], replicas: 1}}\n"
+        );
+        std::fs::write(folder.path().join("edge.yaml"), text).expect("written");
+        gatecrash(folder.path(), &["plan", "edge.yaml", "--runtime", "process"])
+    };
+    let ended = with("reference", "quota.reset-on-restart, quota.reset");
+    let said = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(64), "{said}");
+    assert!(said.contains("edge.yaml:6:37: defect `quota.reset` does not exist"), "{said}");
+    assert!(said.contains("tokens.refuse-other-site") && said.contains("management.call-in-request-path"), "{said}");
+    assert_eq!(with("envoy", "quota.reset-on-restart").status.code(), Some(64));
+    let ended = with("reference", "quota.reset-on-restart");
+    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+
+    let listed = text(&gatecrash(folder.path(), &["list", "--defects"]).stdout);
+    for name in said.split('`').filter(|word| word.contains('.') && !word.contains(' ') && *word != "quota.reset") {
+        assert!(name == "edge.yaml" || listed.contains(name), "`{name}` is legal and not listed:\n{listed}");
+    }
+    assert!(listed.contains("quota.reset-on-restart") && listed.contains("QUO-05"), "{listed}");
+}
+
+#[test]
 fn wrong_usage_is_64_and_help_is_0() {
     let folder = tempfile::tempdir().expect("a folder");
     for arguments in [

@@ -79,13 +79,20 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.hold(lab.scaled(Duration::from_secs(2))).await
 }
 
-/// Who goes down together: each site that has others beside it, else each replica.
+/// Who goes down together: a whole site where another one has its signing material, else each replica that has
+/// another beside it. Nobody but itself could take the tokens of one that is alone.
 fn issuers_in_turn(lab: &Lab) -> Vec<Vec<Replica>> {
-    if lab.sites().len() > 1 {
-        lab.sites().iter().map(|site| lab.replicas_of(&site.name)).collect()
-    } else {
-        lab.replicas().into_iter().map(|replica| vec![replica]).collect()
+    let sites = &lab.deployment().sites;
+    let mut turns = Vec::new();
+    for site in sites {
+        let replicas = lab.replicas_of(&site.name);
+        if sites.iter().any(|other| other.name != site.name && other.signing == site.signing) {
+            turns.push(replicas);
+        } else if replicas.len() > 1 {
+            turns.extend(replicas.into_iter().map(|replica| vec![replica]));
+        }
     }
+    turns
 }
 
 /// Name of the signing material that `site` has, `rekeyed` saying whether that of `last` was changed.

@@ -6,15 +6,16 @@
 //! one per twin and set of experiments, whichever defects share it.
 
 mod deployments;
+mod doubt;
 mod trial;
 
 use gatecrash_fixtures::expected::expected;
 use libtest_mimic::{Arguments, Trial};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 /// Trials side by side where the arguments do not say: most of the time a trial waits.
-const SIDE_BY_SIDE: usize = 3;
+const SIDE_BY_SIDE: usize = 4;
 
 fn main() -> ExitCode {
     if let Some(code) = gatecrash_fixtures::dispatch::as_fixture(std::env::args_os()) {
@@ -23,10 +24,13 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(SIDE_BY_SIDE);
     let rows = expected();
-    let twins: BTreeSet<_> = rows.iter().map(|row| (deployments::shape(row.needs), trial::experiments(row))).collect();
-    let conforming = twins.into_iter().map(|(shape, experiments)| {
+    let mut twins: BTreeMap<_, BTreeSet<&'static str>> = BTreeMap::new();
+    for row in &rows {
+        twins.entry((deployments::shape(row.needs), trial::experiments(row))).or_default().extend(row.must());
+    }
+    let conforming = twins.into_iter().map(|((shape, experiments), must)| {
         let name = format!("conforming::{}::{}", shape.name, experiments.join("+"));
-        Trial::test(name, move || trial::conforms(&shape, &experiments))
+        Trial::test(name, move || trial::conforms(&shape, &experiments, &must))
     });
     let defects = rows
         .into_iter()

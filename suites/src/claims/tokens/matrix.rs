@@ -309,15 +309,18 @@ fn missing_cell(matrix: &Matrix<'_>, history: &History) -> Option<Reason> {
         let Some(from) = sites.get(site) else { continue };
         let issuer_name = if issuer.is_none() { from.name.as_str() } else { history.text(issuer) };
         let peers = sites.iter().filter(|other| other.signing == from.signing);
-        for acceptor in peers.clone().flat_map(|peer| peer.replica_names()).filter(|name| name != issuer_name) {
-            let acceptor_name = history.name(&acceptor);
+        let acceptors: Vec<String> =
+            peers.clone().flat_map(|peer| peer.replica_names()).filter(|name| name != issuer_name).collect();
+        for acceptor in &acceptors {
+            let acceptor_name = history.name(acceptor);
             if acceptor_name.is_none() || !seen(issuer, site, acceptor_name, false) {
                 let text = format!("no token of `{issuer_name}` was seen to be accepted at `{acceptor}`");
                 return Some(Reason::new("too-few-samples", text));
             }
         }
         let others = peers.filter(|peer| peer.name != from.name).count() > 0;
-        if (others || !issuer.is_none()) && !seen(issuer, site, None, true) {
+        // While the only one that has the material is down, nobody is there who should accept.
+        if (others || !issuer.is_none() && !acceptors.is_empty()) && !seen(issuer, site, None, true) {
             let text = format!("no use of a token of `{issuer_name}` was seen while `{issuer_name}` was down");
             return Some(Reason::new("fault-not-proven", text));
         }

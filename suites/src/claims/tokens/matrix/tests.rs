@@ -1,4 +1,4 @@
-use crate::claims::sample::{anything, doubt_never_accuses, explanation, judge, nothing, reason};
+use crate::claims::sample::{anything, deployment, doubt_never_accuses, explanation, judge, judge_on, nothing, reason};
 use crate::claims::tokens::{CLAIMS, ISSUED};
 use gatecrash_model::history::ReplicaState;
 use gatecrash_model::history::build::{HistoryBuilder, call, token};
@@ -120,6 +120,38 @@ fn without_the_issuer_down_tok_01_is_open() {
     let verdict = judge(CLAIMS, "TOK-01", &[&story.history.build()]);
     assert_eq!(reason(&verdict).0, "fault-not-proven");
     assert!(reason(&verdict).1.contains("while `eu-1` was down"));
+}
+
+#[test]
+fn nobody_takes_the_tokens_of_the_only_replica_with_its_material_while_it_is_down() {
+    let mut strangers = deployment();
+    strangers.sites[1].signing = "strange".to_owned();
+    strangers.sites[1].replicas = 1;
+    let history = |down: &[&str]| {
+        let mut story = Story::new();
+        for issuer in ["eu-1", "eu-2", "us-1"] {
+            issue(story.next(), issuer, &format!("of-{issuer}"));
+            for acceptor in REPLICAS.into_iter().filter(|acceptor| acceptor[..2] == issuer[..2] && *acceptor != "us-2")
+            {
+                for _ in 0..20 {
+                    story.next().ok(use_of(&format!("of-{issuer}"), acceptor));
+                }
+            }
+        }
+        for issuer in down {
+            story.next().replica(issuer, ReplicaState::Gone);
+            let other = if *issuer == "eu-1" { "eu-2" } else { "eu-1" };
+            story.next().ok(use_of(&format!("of-{issuer}"), other));
+            story.next().replica(issuer, ReplicaState::Starting);
+            story.next().replica(issuer, ReplicaState::Ready);
+        }
+        story.history.build()
+    };
+    let verdict = judge_on(&strangers, CLAIMS, "TOK-01", &[&history(&["eu-1", "eu-2"])]);
+    assert_eq!(verdict.observed(), Observed::Holds, "{verdict:?}");
+    // Where a second one has it, its tokens must be tried while the first is down.
+    let verdict = judge_on(&strangers, CLAIMS, "TOK-01", &[&history(&["eu-1"])]);
+    assert_eq!(reason(&verdict).0, "fault-not-proven", "{verdict:?}");
 }
 
 #[test]
