@@ -150,10 +150,21 @@ fn check_defects(deployment: &Deployment, source_name: &str, text: &str) -> Resu
     }
 }
 
+/// Where `word` stands in `line` by itself: `quota.reset` is not in `quota.reset-on-restart`.
+fn whole_word(line: &str, word: &str) -> Option<usize> {
+    let belongs = |character: char| character.is_alphanumeric() || matches!(character, '.' | '-' | '_');
+    line.match_indices(word).map(|(at, _)| at).find(|at| {
+        let before = line.get(..*at).and_then(|text| text.chars().next_back());
+        let after = line.get(at.saturating_add(word.len())..).and_then(|text| text.chars().next());
+        !before.is_some_and(belongs) && !after.is_some_and(belongs)
+    })
+}
+
 /// `message` with the first place at which `word` stands after the key `defects`.
 fn placed(source_name: &str, text: &str, word: &str, message: &str) -> String {
     let from = text.lines().position(|line| line.contains("defects")).unwrap_or_default();
-    let line = text.lines().enumerate().skip(from).find_map(|(number, line)| Some((number, line.find(word)?, line)));
+    let line =
+        text.lines().enumerate().skip(from).find_map(|(number, line)| Some((number, whole_word(line, word)?, line)));
     match line {
         Some((number, column, line)) => {
             let number = number.saturating_add(1);
