@@ -3,6 +3,7 @@
 use crate::deployments::{Shape, shape};
 use crate::doubt;
 use gatecrash_engine::clock::Clock;
+use gatecrash_engine::reaper::{Reaper, ReaperOptions};
 use gatecrash_engine::runtime::process::ProcessRuntime;
 use gatecrash_engine::runtime::{Runtime, RuntimeOptions};
 use gatecrash_fixtures::adapters;
@@ -151,6 +152,14 @@ fn certify(deployment: Deployment, experiments: &[&str]) -> Result<(RunRecord, T
     };
     let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let record = executor.block_on(async {
+        // A test that is killed leaves no process behind, as the command line does not.
+        let reaper = Reaper::start(&ReaperOptions {
+            executable: options.executable.clone(),
+            run: options.run.clone(),
+            engine: false,
+            delete: vec![options.folder.clone()],
+            log: None,
+        })?;
         let runtime: Arc<dyn Runtime> = Arc::new(ProcessRuntime::new(options));
         let parallel = experiments.len();
         let planned = plan(&request, &runtime.capabilities(), parallel);
@@ -166,7 +175,12 @@ fn certify(deployment: Deployment, experiments: &[&str]) -> Result<(RunRecord, T
             started: String::new(),
             repeat: "gatecrash certify".to_owned(),
         };
-        run(&request, &planned, stage, Arc::new(|_: Progress| {})).await.map_err(|error| error.to_string())
+        let certified = run(&request, &planned, stage, Arc::new(|_: Progress| {})).await;
+        let left = reaper.finish().await?;
+        if !left.is_empty() {
+            return Err(Failed::from(format!("the run left something behind: {left:?}")));
+        }
+        certified.map_err(|error| Failed::from(error.to_string()))
     })?;
     if record.experiments.len() != experiments.len() {
         return Err(format!("of {experiments:?} {} were run", record.experiments.len()).into());
