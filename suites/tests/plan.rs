@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 const RUNTIME: &[Capability] = &[Capability::ReplicaFaults, Capability::ReplicaDisk, Capability::NetworkFaults];
 const PATTERNS: [&[&str]; 6] = [&[], &["QUO-*"], &["CFG-02"], &["SEC-01"], &["TOK-01", "LAT-*"], &["NONE"]];
 
+#[expect(clippy::unwrap_used, reason = "a helper of tests: what comes with gatecrash parses")]
 fn request(which: usize, seed: u64, scale: f64, only: &[&str]) -> Request {
     let built_in = &adapters::deployments()[which % adapters::deployments().len()];
     let deployment = deployment::yaml::parse(built_in.name, built_in.yaml).unwrap();
