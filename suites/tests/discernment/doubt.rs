@@ -14,7 +14,7 @@ use std::path::Path;
 /// what `check` says otherwise than the run itself; nothing, if all is well.
 pub(crate) fn accuses(record: &RunRecord, folder: &Path) -> Result<Vec<String>, Failed> {
     let mut wrong = Vec::new();
-    let again = check(folder)?;
+    let again = check(folder)?.record;
     for (claim, again) in record.claims.iter().zip(&again.claims) {
         if claim.verdict != again.verdict {
             wrong.push(format!("{} judged again: {:?}; before: {:?}", claim.id, again.verdict, claim.verdict));
@@ -28,7 +28,7 @@ pub(crate) fn accuses(record: &RunRecord, folder: &Path) -> Result<Vec<String>, 
             let history = doubt(&format::read(saved)?.history, |op| op % every == 0);
             format::write(BufWriter::new(File::create(doubted.path().join(&experiment.history))?), &history)?;
         }
-        for (claim, doubted) in record.claims.iter().zip(check(doubted.path())?.claims) {
+        for (claim, doubted) in record.claims.iter().zip(check(doubted.path())?.record.claims) {
             let (before, after) = (claim.verdict.observed(), doubted.verdict.observed());
             if before != Observed::Violated && after == Observed::Violated {
                 wrong.push(format!("{} with {words} unknown: {:?}", claim.id, doubted.verdict));
