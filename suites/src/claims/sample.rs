@@ -132,14 +132,15 @@ pub(crate) fn doubted(history: &History, chosen: impl Fn(u32) -> bool) -> Histor
     History::new(history.header().clone(), history.names().clone(), events, history.is_complete())
 }
 
-/// Doubting any effect of `history`, or all of them, makes nothing violated that was not.
+/// Doubting one effect of `history` (a hundred are tried) or all of them makes nothing violated that was not.
 pub(crate) fn doubted_effects_never_accuse(claims: &[Claim], id: &str, history: &History) {
     if judge(claims, id, &[history]).observed() == Observed::Violated {
         return;
     }
     let all = judge(claims, id, &[&doubted(history, |_| true)]);
     assert_ne!(all.observed(), Observed::Violated, "{id}: without any effect: {all:?}");
-    for view in history.operations() {
+    let every = history.operations().len() / 100 + 1;
+    for view in history.operations().iter().step_by(every) {
         let verdict = judge(claims, id, &[&doubted(history, |op| op == view.op)]);
         assert_ne!(verdict.observed(), Observed::Violated, "{id}: without the effect of {}: {verdict:?}", view.op);
     }

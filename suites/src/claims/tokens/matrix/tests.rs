@@ -133,7 +133,7 @@ fn nobody_takes_the_tokens_of_the_only_replica_with_its_material_while_it_is_dow
             issue(story.next(), issuer, &format!("of-{issuer}"));
             for acceptor in REPLICAS.into_iter().filter(|acceptor| acceptor[..2] == issuer[..2] && *acceptor != "us-2")
             {
-                for _ in 0..20 {
+                for _ in 0..30 {
                     story.next().ok(use_of(&format!("of-{issuer}"), acceptor));
                 }
             }
