@@ -121,12 +121,13 @@ pub(crate) fn doubted(history: &History, chosen: impl Fn(u32) -> bool) -> Histor
     let events: Vec<Event> = history
         .events()
         .iter()
-        .map(|event| match event.kind {
-            EventKind::Completed { op, answer, .. } if chosen(op) => {
-                let effect = Effect::Unknown(Indefinite::Broken);
-                Event { at: event.at, kind: EventKind::Completed { op, effect, answer } }
+        .map(|event| {
+            let EventKind::Completed { op, answer, .. } = event.kind else { return *event };
+            if !chosen(op) {
+                return *event;
             }
-            _ => *event,
+            let effect = Effect::Unknown(Indefinite::Broken);
+            Event { at: event.at, kind: EventKind::Completed { op, effect, answer } }
         })
         .collect();
     History::new(history.header().clone(), history.names().clone(), events, history.is_complete())
