@@ -40,12 +40,10 @@ pub(crate) fn accuses(record: &RunRecord, folder: &Path) -> Result<Vec<String>, 
 
 /// `history` with the effect of each operation of which `chosen` says so unknown; answers stay as they were seen.
 fn doubt(history: &History, chosen: impl Fn(u32) -> bool) -> History {
-    let doubted = |event: &Event| match event.kind {
-        EventKind::Completed { op, answer, .. } if chosen(op) => Event {
-            at: event.at,
-            kind: EventKind::Completed { op, effect: Effect::Unknown(Indefinite::Broken), answer },
-        },
-        _ => *event,
+    let doubted = |event: &Event| {
+        let EventKind::Completed { op, answer, .. } = event.kind else { return *event };
+        let effect = Effect::Unknown(Indefinite::Broken);
+        if chosen(op) { Event { at: event.at, kind: EventKind::Completed { op, effect, answer } } } else { *event }
     };
     let events = history.events().iter().map(doubted).collect();
     History::new(history.header().clone(), history.names().clone(), events, history.is_complete())
