@@ -103,9 +103,9 @@ fn every_mistake_has_place_snippet_and_legal_values() {
         ),
         (
             "a parameter out of range",
-            "  CFG-01: {declared: holds, basis: expected, parameters: {outage: 7200}}\n",
+            "  CFG-01: {declared: holds, basis: expected, parameters: {outage: 7200s}}\n",
             "mine.yaml:6:67: ",
-            "1 to 3600",
+            "legal are 1s to 3600s",
         ),
         (
             "a word that is none",

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
             refused("[\"python3\",", "[\"./no-such-python\",", 3, &["no such executable file", "install `python3`"])
         }),
         trial("adapter::gateway_that_ends_at_once_is_told_with_its_log", python, || {
-            refused("\"data\": [", "\"date\": [", 3, &["not ready", "KeyError: 'data'"])
+            refused("\"data\": [", "\"date\": [", 3, &["it ended with exit code 1", "KeyError: 'data'"])
         }),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
