@@ -9,6 +9,7 @@ mod deployments;
 mod doubt;
 mod trial;
 
+use gatecrash_engine::reaper;
 use gatecrash_fixtures::expected::expected;
 use libtest_mimic::{Arguments, Trial};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,12 @@ use std::process::ExitCode;
 const SIDE_BY_SIDE: usize = 4;
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().collect();
+    if let [_, fixture, role, rest @ ..] = words.as_slice()
+        && (fixture.as_str(), role.as_str()) == ("fixture", "reaper")
+    {
+        return reaper::main(rest);
+    }
     if let Some(code) = gatecrash_fixtures::dispatch::as_fixture(std::env::args_os()) {
         return code;
     }
