@@ -61,8 +61,9 @@ certify-all:
 	$(CARGO) build --release -p gatecrash
 	@sh scripts/certify-all.sh target/release/gatecrash $(ARGS)
 
+# PARTS="links traffic": only these. The table is kept in target/bench/table.md.
 bench:
-	$(CARGO) run --release -p gatecrash-engine --example bench_links
+	$(CARGO) bench --quiet -p gatecrash --bench speed -- $(PARTS)
 
 images: envoy redis
 

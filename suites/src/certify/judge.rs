@@ -167,7 +167,17 @@ pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<Str
             }
         }
     }
+<<<<<<< HEAD
     let doubt = (!damage.is_empty()).then(|| format!("the saved run is damaged: {}", damage.join("; ")));
+=======
+    (decide(record, &histories), damage)
+}
+
+/// Judges the record's claims over these histories, in memory: same record, same histories, same verdicts. A history
+/// belongs to the experiment of its name.
+#[must_use]
+pub fn decide(mut record: RunRecord, histories: &[History]) -> RunRecord {
+>>>>>>> bb1d50d ([cli] make bench measures everything that is promised about speed, in one table)
     let all: BTreeMap<ClaimId, Claim> = claims::all().into_iter().map(|claim| (claim.claim_id(), claim)).collect();
     let deployment = record.deployment.scaled(record.scale);
     for claim in &mut record.claims {
@@ -210,7 +220,7 @@ pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<Str
         all: u32::try_from(all.len()).unwrap_or(u32::MAX),
     };
     record.result = RunResult::of(&standings, record.minimum_judged, record.scale, record.cut_short.is_some());
-    (record, damage)
+    record
 }
 
 /// A story that did not come to its end proves nothing; what it broke is broken.

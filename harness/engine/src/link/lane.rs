@@ -7,7 +7,7 @@ use super::pipes::{Pipe, Pipes};
 use super::shape::{Delay, Pacer};
 use rand_chacha::ChaCha8Rng;
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
@@ -124,6 +124,11 @@ impl Lane {
     /// Ends the lane as if its source had sent a RST now: the target could not be reached.
     pub(super) fn fail(&mut self, now_ns: u64) {
         self.end = Some((End::Rst, now_ns.max(self.last_due_ns)));
+    }
+
+    /// Whether the time matters to what it does next: asking for it costs one in a hundred of a small message.
+    pub(super) fn needs_time(&self, shaper: &Shaper) -> bool {
+        shaper.delay.is_some() || shaper.pacer.is_some() || self.last_due_ns != 0 || self.end.is_some()
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -348,14 +353,14 @@ impl Lane {
             return None;
         };
         let length = io.scratch.len();
-        match rustix::io::read(fd, &mut *io.scratch) {
-            Ok(0) => {
+        match rustix::net::recv(fd, &mut *io.scratch, RecvFlags::empty()) {
+            Ok((0, _)) => {
                 from.readable = false;
                 let end = if from.reset { End::Rst } else { End::Fin };
                 self.end = Some((end, self.due_ns(shaper, io.now_ns)));
                 None
             }
-            Ok(count) => {
+            Ok((count, _)) => {
                 if count < length && !from.hung_up {
                     from.readable = false;
                 }

@@ -529,13 +529,15 @@ impl Relay {
         let [dialer, target] = &mut connection.sides;
         let (from, to) = if lane == 0 { (dialer, target) } else { (target, dialer) };
         let was_reset = to.reset;
+        let (moved, shaper) = (&mut connection.lanes[lane], &mut state.shapers[lane]);
         let mut io = Io {
             scratch: &mut self.scratch,
             pipes: &mut self.pipes,
             cells: &state.shared.cells,
-            now_ns: socket::now_ns(),
+            // Where nothing was ever delayed everything is due at once, and any time will do.
+            now_ns: if moved.needs_time(shaper) { socket::now_ns() } else { 0 },
         };
-        let next = connection.lanes[lane].pump(lane, from, to, &mut state.shapers[lane], &mut io);
+        let next = moved.pump(lane, from, to, shaper, &mut io);
         let died = to.reset && !was_reset;
         match next {
             Next::Wait => {}

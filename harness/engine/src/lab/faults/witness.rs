@@ -14,6 +14,9 @@ use tokio::net::TcpStream;
 
 /// How long a probe waits to call something hung or silent.
 const HUNG_AFTER: Duration = Duration::from_millis(250);
+/// The same for a process that the runtime has seen gone already: the address of a removed container is silent, and the
+/// successor waits for this.
+const SILENT_AFTER: Duration = Duration::from_millis(40);
 /// How long a probe waits for what should answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Longest delay that is measured whole; of a longer one its first part is.
@@ -198,11 +201,11 @@ impl Lab {
         let Some((address, protocol)) = self.data_address(name) else { return (false, "it has no address".to_owned()) };
         match what {
             ReplicaFault::Kill => {
-                let seen = probe(address, protocol, 0, HUNG_AFTER).await;
+                let seen = probe(address, protocol, 0, SILENT_AFTER).await;
                 let gone = matches!(state, RunState::Ended(_) | RunState::Absent);
                 (
                     gone && !matches!(seen, Seen::Answered(_)),
-                    format!("{state:?}, {}", seen.words(HUNG_AFTER)).to_lowercase(),
+                    format!("{state:?}, {}", seen.words(SILENT_AFTER)).to_lowercase(),
                 )
             }
             ReplicaFault::Pause => {

@@ -3,80 +3,46 @@
 //! 2,000 requests a second, open loop, and the burst of a 125 kB/s limit.
 //!
 //! Clients and servers share core 0, the relay has core 1, where there are two.
-#![expect(clippy::print_stdout, reason = "its output is the table")]
 
+use crate::machine::{self, Outcome, median, ms, pin, quantile};
+use crate::table::Row;
 use gatecrash_engine::clock::monotonic_ns;
 use gatecrash_engine::link::{Link, Links};
 use gatecrash_model::Seed;
 use gatecrash_model::fault::{Direction, LinkId, NetworkFault};
-use rustix::thread::{CpuSet, Pid, gettid, sched_setaffinity};
+use rustix::thread::gettid;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-type Outcome<T> = Result<T, Failure>;
-
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const REQUEST_BYTES: usize = 200;
 const RESPONSE_BYTES: usize = 400;
-const ROUNDS: usize = 5;
-const ROUND_NS: u64 = 2_000_000_000;
-const BULK_BYTES: u64 = 2 << 30;
+const ROUNDS: usize = 7;
+const ROUND_NS: u64 = 1_500_000_000;
+const BULK_BYTES: u64 = 1 << 30;
+const BULK_ROUNDS: usize = 3;
+/// Runs of the delay; the median of their quantiles counts.
+const DELAY_RUNS: usize = 3;
 
-fn main() -> Outcome<()> {
+/// All that is promised of a link.
+pub(crate) fn measure() -> Outcome<Vec<Row>> {
     pin(gettid(), 0);
     let server = server()?;
     let baseline = baseline(server)?;
     let links = Links::start(Seed(1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let link = runtime.block_on(links.open(LinkId::new("client", "server"), LOCAL, server))?;
-    for (tid, name) in threads()? {
-        if (name == "links" || name == "baseline")
-            && let Some(pid) = Pid::from_raw(tid)
-        {
-            pin(pid, 1);
-        }
-    }
-    println!("{:<44} {:>12} {:>12} {:>8}", "", "tokio 64 KiB", "link", "ratio");
-    rates(&runtime, baseline, &link)?;
-    bulk(baseline, &link)?;
-    delays(&runtime, baseline, server, &link)?;
-    bursts(&runtime, &link)?;
+    machine::pin_all("links", 1)?;
+    machine::pin_all("baseline", 1)?;
+    let mut rows = rates(&runtime, baseline, &link)?;
+    rows.extend(bulk(baseline, &link)?);
+    rows.extend(delays(&runtime, baseline, &link)?);
+    rows.extend(bursts(&runtime, &link)?);
     links.stop();
-    Ok(())
-}
-
-fn pin(thread: Pid, core: usize) {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    // With one core there is nothing to choose.
-    let _one_core = sched_setaffinity(Some(thread), &cores);
-}
-
-/// The threads of this process with their names.
-fn threads() -> Outcome<Vec<(i32, String)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc/self/task")? {
-        let path = entry?.path();
-        let name = std::fs::read_to_string(path.join("comm"))?.trim().to_owned();
-        let tid = path.file_name().and_then(|tid| tid.to_str()).unwrap_or_default().parse()?;
-        found.push((tid, name));
-    }
-    Ok(found)
-}
-
-/// CPU time of the thread called `name`, in nanoseconds.
-fn cpu_ns(name: &str) -> Outcome<u64> {
-    for (tid, found) in threads()? {
-        if found == name {
-            let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/schedstat"))?;
-            return Ok(text.split_whitespace().next().unwrap_or_default().parse()?);
-        }
-    }
-    Err(format!("no thread `{name}`").into())
+    Ok(rows)
 }
 
 /// Answers by the first byte of a connection: `r` requests, `e` echo, `b` a bulk of bytes.
@@ -157,18 +123,32 @@ fn baseline(target: SocketAddr) -> Outcome<SocketAddr> {
     Ok(address)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn row(what: &str, baseline: f64, link: f64, digits: usize) {
-    println!("{what:<44} {baseline:>12.digits$} {link:>12.digits$} {:>8.2}", link / baseline);
+/// Measures both `rounds` times in turn, the one that begins changing; the medians of theirs, ours, and ours over theirs.
+fn compare<const N: usize>(
+    rounds: usize,
+    mut theirs: impl FnMut() -> Outcome<[f64; N]>,
+    mut ours: impl FnMut() -> Outcome<[f64; N]>,
+) -> Outcome<[(f64, f64, f64); N]> {
+    let (mut plain, mut linked) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        if round % 2 == 0 {
+            plain.push(theirs()?);
+            linked.push(ours()?);
+        } else {
+            linked.push(ours()?);
+            plain.push(theirs()?);
+        }
+    }
+    Ok(std::array::from_fn(|at| {
+        let of = |all: &[[f64; N]]| median(all.iter().map(|round| round[at]).collect());
+        let ratios = plain.iter().zip(&linked).map(|(plain, linked)| linked[at] / plain[at]).collect();
+        (of(&plain), of(&linked), median(ratios))
+    }))
 }
 
 /// Requests a second and CPU microseconds per request of a relay thread.
-async fn rate(address: SocketAddr, thread: &str) -> Outcome<(f64, f64)> {
-    let cpu = cpu_ns(thread)?;
+async fn rate(address: SocketAddr, thread: &str) -> Outcome<[f64; 2]> {
+    let cpu = machine::cpu(thread)?;
     let start = monotonic_ns();
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..50 {
@@ -191,45 +171,47 @@ async fn rate(address: SocketAddr, thread: &str) -> Outcome<(f64, f64)> {
         requests += f64::from(count??);
     }
     let seconds = Duration::from_nanos(monotonic_ns() - start).as_secs_f64();
-    let cpu_us = Duration::from_nanos(cpu_ns(thread)? - cpu).as_secs_f64() * 1e6;
-    Ok((requests / seconds, cpu_us / requests))
+    let cpu_us = (machine::cpu(thread)? - cpu).as_secs_f64() * 1e6;
+    Ok([requests / seconds, cpu_us / requests])
 }
 
-fn rates(runtime: &tokio::runtime::Runtime, baseline: SocketAddr, link: &Link) -> Outcome<()> {
-    let (mut plain, mut ours) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        plain.push(runtime.block_on(rate(baseline, "baseline"))?);
-        ours.push(runtime.block_on(rate(link.address(), "links"))?);
-    }
-    let of = |rounds: &[(f64, f64)], pick: fn(&(f64, f64)) -> f64| median(rounds.iter().map(pick).collect());
-    row("requests/s at 50 connections", of(&plain, |r| r.0), of(&ours, |r| r.0), 0);
-    row("relay CPU us/request", of(&plain, |r| r.1), of(&ours, |r| r.1), 2);
-    Ok(())
+fn rates(runtime: &tokio::runtime::Runtime, baseline: SocketAddr, link: &Link) -> Outcome<Vec<Row>> {
+    let [rate, cpu] = compare(
+        ROUNDS,
+        || runtime.block_on(rate(baseline, "baseline")),
+        || runtime.block_on(rate(link.address(), "links")),
+    )?;
+    Ok(vec![
+        Row::new("link: requests/s at 50 connections", format!("{:.0}", rate.1))
+            .against(format!("tokio relay 64 KiB: {:.0}", rate.0))
+            .ratio(rate.2)
+            .target(">= 1.00x", rate.2 >= 1.0),
+        Row::new("link: CPU per request", format!("{:.2} us", cpu.1))
+            .against(format!("tokio relay 64 KiB: {:.2} us", cpu.0))
+            .ratio(cpu.2)
+            .target("<= 1.00x", cpu.2 <= 1.0),
+    ])
 }
 
-fn bulk(baseline: SocketAddr, link: &Link) -> Outcome<()> {
-    let transfer = |address: SocketAddr, thread: &str| -> Outcome<(f64, f64)> {
+fn bulk(baseline: SocketAddr, link: &Link) -> Outcome<Vec<Row>> {
+    let transfer = |address: SocketAddr, thread: &str| -> Outcome<[f64; 2]> {
         let mut stream = TcpStream::connect(address)?;
         stream.write_all(b"b")?;
-        let (cpu, start) = (cpu_ns(thread)?, monotonic_ns());
+        let (cpu, start) = (machine::cpu(thread)?, monotonic_ns());
         let (mut buffer, mut received) = (vec![0; 256 << 10], 0_u64);
         while received < BULK_BYTES {
             received += stream.read(&mut buffer)? as u64;
         }
         let seconds = Duration::from_nanos(monotonic_ns() - start).as_secs_f64();
-        let cpu_ms = Duration::from_nanos(cpu_ns(thread)? - cpu).as_secs_f64() * 1e3;
-        let megabytes = 2_147.483_648;
-        Ok((megabytes / seconds, cpu_ms / (megabytes / 1e3)))
+        let cpu_ms = (machine::cpu(thread)? - cpu).as_secs_f64() * 1e3;
+        let megabytes = received as f64 / 1e6;
+        Ok([megabytes / seconds, cpu_ms / (megabytes / 1e3)])
     };
-    let (mut plain, mut ours) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
-        plain.push(transfer(baseline, "baseline")?);
-        ours.push(transfer(link.address(), "links")?);
-    }
-    let of = |rounds: &[(f64, f64)], pick: fn(&(f64, f64)) -> f64| median(rounds.iter().map(pick).collect());
-    row("bulk MB/s", of(&plain, |r| r.0), of(&ours, |r| r.0), 0);
-    row("relay CPU ms/GB", of(&plain, |r| r.1), of(&ours, |r| r.1), 1);
-    Ok(())
+    let [rate, cpu] = compare(BULK_ROUNDS, || transfer(baseline, "baseline"), || transfer(link.address(), "links"))?;
+    Ok(vec![
+        Row::new("link: bulk", format!("{:.0} MB/s", rate.1)).against(format!("{:.0} MB/s", rate.0)).ratio(rate.2),
+        Row::new("link: CPU per GB", format!("{:.0} ms", cpu.1)).against(format!("{:.0} ms", cpu.0)).ratio(cpu.2),
+    ])
 }
 
 /// Latencies in milliseconds of 2,000 requests a second over 50 connections, sent on schedule whatever comes back, and
@@ -278,7 +260,7 @@ fn open_loop(address: SocketAddr) -> Outcome<Vec<f64>> {
             let whole = kept.len() / STAMP_BYTES * STAMP_BYTES;
             for stamp in kept.drain(..whole).collect::<Vec<_>>().chunks_exact(STAMP_BYTES) {
                 let stamp = u64::from_ne_bytes(stamp.try_into()?);
-                latencies.push(Duration::from_nanos(now.saturating_sub(stamp)).as_secs_f64() * 1e3);
+                latencies.push(ms(now.saturating_sub(stamp)));
             }
         }
     }
@@ -286,36 +268,30 @@ fn open_loop(address: SocketAddr) -> Outcome<Vec<f64>> {
     Ok(latencies)
 }
 
-fn quantile(sorted: &[f64], percent: usize) -> f64 {
-    sorted.get(sorted.len() * percent / 100).copied().unwrap_or(f64::NAN)
-}
-
-fn delays(runtime: &tokio::runtime::Runtime, baseline: SocketAddr, server: SocketAddr, link: &Link) -> Outcome<()> {
+fn delays(runtime: &tokio::runtime::Runtime, baseline: SocketAddr, link: &Link) -> Outcome<Vec<Row>> {
     // The sender must wake on time, or its lateness would be taken for the link's.
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
-    println!("\n2,000 requests/s, open loop, 50 connections: latency in ms");
-    for (what, address) in [("direct", server), ("tokio 64 KiB", baseline), ("link, no delay", link.address())] {
-        let latencies = open_loop(address)?;
-        println!("{what:<44} p50 {:>8.3}  p99 {:>8.3}", quantile(&latencies, 50), quantile(&latencies, 99));
-    }
+    let runs = |address: SocketAddr, count: usize| -> Outcome<[f64; 2]> {
+        let runs = (0..count).map(|_| open_loop(address)).collect::<Outcome<Vec<_>>>()?;
+        Ok([50, 99].map(|percent| median(runs.iter().map(|run| quantile(run, percent)).collect())))
+    };
+    let plain = runs(baseline, 1)?;
+    let linked = runs(link.address(), 1)?;
     let delay = NetworkFault::delay(Duration::from_millis(100));
     runtime.block_on(link.apply(delay))?;
-    for _ in 0..3 {
-        let latencies = open_loop(link.address())?;
-        println!(
-            "{:<44} p50 {:>+8.3}  p99 {:>+8.3}  (least {:+.3})",
-            "link, error of a 100 ms delay",
-            quantile(&latencies, 50) - 100.0,
-            quantile(&latencies, 99) - 100.0,
-            quantile(&latencies, 0) - 100.0
-        );
-    }
+    let delayed = runs(link.address(), DELAY_RUNS)?;
     runtime.block_on(link.heal(delay))?;
-    Ok(())
+    let row = |at: usize, name: &str, most: f64| {
+        let error = delayed[at] - 100.0;
+        Row::new(format!("link: 100 ms delay at 2,000 requests/s, {name}"), format!("{error:+.3} ms"))
+            .against(format!("no delay: tokio relay {:.3} ms, link {:.3} ms", plain[at], linked[at]))
+            .target(format!("within +{most} ms"), (0.0..=most).contains(&error))
+    };
+    Ok(vec![row(0, "median", 0.3), row(1, "p99", 1.0)])
 }
 
-fn bursts(runtime: &tokio::runtime::Runtime, link: &Link) -> Outcome<()> {
-    println!("\nlimits: mean error, burst (most in a bin of 50 ms over the mean), first byte");
+fn bursts(runtime: &tokio::runtime::Runtime, link: &Link) -> Outcome<Vec<Row>> {
+    let mut rows = Vec::new();
     for bytes_per_s in [125_000_u32, 1_000_000, 10_000_000] {
         let limit = NetworkFault::Bandwidth { bytes_per_s: bytes_per_s.into(), direction: Direction::TowardDialer };
         runtime.block_on(link.apply(limit))?;
@@ -330,17 +306,13 @@ fn bursts(runtime: &tokio::runtime::Runtime, link: &Link) -> Outcome<()> {
             let Some(bin) = bins.get_mut(usize::try_from((at - first) / 50_000_000)?) else { break };
             *bin += f64::from(u32::try_from(count)?);
         }
-        let mean = bins.iter().sum::<f64>() / 60.0;
-        let wanted = f64::from(bytes_per_s) / 20.0;
-        let most = bins.iter().copied().fold(0.0, f64::max);
-        let first_ms = Duration::from_nanos(first.unwrap_or_default()).as_secs_f64() * 1e3;
-        println!(
-            "{:<44} mean {:>+6.2} %  burst {:.3}  first byte {first_ms:.2} ms",
-            format!("link, {bytes_per_s} bytes/s"),
-            (mean / wanted - 1.0) * 100.0,
-            most / mean
-        );
         runtime.block_on(link.heal(limit))?;
+        let mean = bins.iter().sum::<f64>() / 60.0;
+        let burst = bins.iter().copied().fold(0.0, f64::max) / mean;
+        let error = (mean / (f64::from(bytes_per_s) / 20.0) - 1.0) * 100.0;
+        let ours = format!("{burst:.3}x (mean {error:+.2} %, first byte {:.2} ms)", ms(first.unwrap_or_default()));
+        let row = Row::new(format!("link: burst at {} kB/s", bytes_per_s / 1_000), ours);
+        rows.push(if bytes_per_s == 125_000 { row.target("<= 1.2x", burst <= 1.2) } else { row });
     }
-    Ok(())
+    Ok(rows)
 }
