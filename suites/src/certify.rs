@@ -7,11 +7,7 @@ mod judge;
 mod planning;
 mod stores;
 
-<<<<<<< HEAD
-pub use judge::{CheckError, Checked, check};
-=======
-pub use judge::{CheckError, check, decide};
->>>>>>> bb1d50d ([cli] make bench measures everything that is promised about speed, in one table)
+pub use judge::{CheckError, Checked, check, decide};
 pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan};
 
 use crate::experiment::Experiment;

@@ -10,10 +10,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+/// How long before it is due a tick is sent: what it takes a sleeping thread and then a task to wake up.
+const LEAD_NS: u64 = 30_000;
+
 /// A schedule: ticks at `start + n * interval`. Dropping or stopping it ends the ticks.
 #[derive(Debug)]
 pub struct Ticks {
-    /// `CLOCK_MONOTONIC` stamps at which something should have been done, in order, sent when they are due.
+    /// `CLOCK_MONOTONIC` stamps at which something should be done, in order, sent a little before: [`until`] waits for the rest.
     pub due: UnboundedReceiver<u64>,
     stopped: Arc<AtomicBool>,
 }
@@ -88,6 +91,14 @@ pub fn ticks(rate_per_s: f64) -> Ticks {
     Ticks { due, stopped }
 }
 
+/// Waits for the moment of a tick; at most a few microseconds, without giving up the thread.
+pub fn until(due: u64) {
+    let latest = monotonic_ns().saturating_add(LEAD_NS);
+    while monotonic_ns() < due.min(latest) {
+        std::hint::spin_loop();
+    }
+}
+
 fn run(from: &Receiver<Schedule>) {
     crate::priority::put_ahead();
     let _kept = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
@@ -96,7 +107,7 @@ fn run(from: &Receiver<Schedule>) {
     loop {
         let now = monotonic_ns();
         while let Some(Reverse((at, slot))) = queue.peek().copied() {
-            if at > now {
+            if at > now.saturating_add(LEAD_NS) {
                 break;
             }
             queue.pop();
@@ -109,9 +120,9 @@ fn run(from: &Receiver<Schedule>) {
             schedule.ticked += 1;
             queue.push(Reverse((schedule.next(), slot)));
         }
-        let wait = queue
-            .peek()
-            .map_or(Duration::from_secs(1), |Reverse((at, _))| Duration::from_nanos(at.saturating_sub(monotonic_ns())));
+        let wait = queue.peek().map_or(Duration::from_secs(1), |Reverse((at, _))| {
+            Duration::from_nanos(at.saturating_sub(LEAD_NS).saturating_sub(monotonic_ns()))
+        });
         match from.recv_timeout(wait) {
             Ok(schedule) => {
                 let slot = schedules.iter().position(Option::is_none).unwrap_or(schedules.len());

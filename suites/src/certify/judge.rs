@@ -167,17 +167,14 @@ pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<Str
             }
         }
     }
-<<<<<<< HEAD
     let doubt = (!damage.is_empty()).then(|| format!("the saved run is damaged: {}", damage.join("; ")));
-=======
-    (decide(record, &histories), damage)
+    (decide(record, &histories, doubt.as_ref()), damage)
 }
 
 /// Judges the record's claims over these histories, in memory: same record, same histories, same verdicts. A history
-/// belongs to the experiment of its name.
+/// belongs to the experiment of its name. `doubt`: what is wrong with the run as a whole.
 #[must_use]
-pub fn decide(mut record: RunRecord, histories: &[History]) -> RunRecord {
->>>>>>> bb1d50d ([cli] make bench measures everything that is promised about speed, in one table)
+pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&String>) -> RunRecord {
     let all: BTreeMap<ClaimId, Claim> = claims::all().into_iter().map(|claim| (claim.claim_id(), claim)).collect();
     let deployment = record.deployment.scaled(record.scale);
     for claim in &mut record.claims {
@@ -204,7 +201,7 @@ pub fn decide(mut record: RunRecord, histories: &[History]) -> RunRecord {
                 .find_map(|experiment| {
                     experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
                 });
-            doubted((known.check)(&scope), problem, doubt.as_ref())
+            doubted((known.check)(&scope), problem, doubt)
         } else {
             Verdict::inconclusive("unknown-claim", format!("this version of gatecrash has no claim `{}`", claim.id))
         });

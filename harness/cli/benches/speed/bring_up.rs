@@ -208,6 +208,7 @@ async fn bare_containers(stage: &Stage, count: usize) -> Outcome<f64> {
     let began = monotonic_ns();
     let one = || async {
         let container: ContainerAsync<GenericImage> = GenericImage::new(name, tag)
+            .with_entrypoint("/gatecrash")
             .with_cmd(["fixture", Role::Upstream.as_str(), "--config", "/files/fixture.json"])
             .with_mount(Mount::bind_mount(files.to_string_lossy(), "/files"))
             // The reaper takes them too if this ends early.

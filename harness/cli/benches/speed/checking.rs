@@ -24,7 +24,7 @@ pub(crate) fn measure() -> Outcome<Vec<Row>> {
     let folder = profile::run(DEPLOYMENT, "process")?;
     let record: RunRecord = serde_json::from_slice(&std::fs::read(folder.join("run.json"))?)?;
     let saved = histories(&record, &folder)?;
-    let before = certify::decide(record.clone(), &saved);
+    let before = certify::decide(record.clone(), &saved, None);
     let (record, grown) = grow(record, &saved);
     let events: usize = grown.iter().map(|history| history.events().len()).sum();
     let mut took = Vec::new();
@@ -32,7 +32,7 @@ pub(crate) fn measure() -> Outcome<Vec<Row>> {
     for _ in 0..ROUNDS {
         let blank = record.clone();
         let began = monotonic_ns();
-        let judged = certify::decide(blank, &grown);
+        let judged = certify::decide(blank, &grown, None);
         took.push(ms(monotonic_ns() - began));
         after = Some(judged);
     }
@@ -135,7 +135,7 @@ fn slowest(record: &RunRecord, histories: &[History]) -> String {
         .map(|claim| {
             let alone = RunRecord { claims: vec![claim.clone()], ..record.clone() };
             let began = monotonic_ns();
-            let _judged = certify::decide(alone, histories);
+            let _judged = certify::decide(alone, histories, None);
             (ms(monotonic_ns() - began), claim.id.to_string())
         })
         .collect();

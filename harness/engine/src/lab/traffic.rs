@@ -2,7 +2,7 @@
 
 use super::operations::{Call, Target};
 use super::{Lab, Outcome};
-use crate::pacer::{Stopper, ticks};
+use crate::pacer::{Stopper, ticks, until};
 use gatecrash_model::operation::{Credential, stream};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -115,6 +115,7 @@ impl Lab {
                 let (lab, call, done) = (lab.clone(), call.clone(), Arc::clone(&done));
                 under_way.spawn(async move {
                     let prepared = lab.prepare(&call).await;
+                    until(intended);
                     done(lab.send(prepared, intended).await.0);
                 });
                 counter.fetch_add(1, Ordering::Relaxed);
