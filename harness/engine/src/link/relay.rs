@@ -181,19 +181,15 @@ impl Relay {
     /// Relays until told to stop. Returns the error that made it impossible to go on.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(256);
-        let spin: u32 = std::env::var("GC_VARIANT").ok().and_then(|v| v.parse().ok()).unwrap_or(0);
-        let mut looks_left = 0_u32;
         loop {
             self.set_alarm()?;
             let poll = Timespec { tv_sec: 0, tv_nsec: 0 };
-            let timeout = if looks_left == 0 && self.again.is_empty() { None } else { Some(&poll) };
+            let timeout = if self.again.is_empty() { None } else { Some(&poll) };
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            // While messages come thick and fast the next is about to come: going to sleep for it would cost both sides more.
-            looks_left = if events.is_empty() { looks_left.saturating_sub(1) } else { spin };
             for event in &events {
                 let (data, flags) = (event.data, event.flags);
                 match Token::from_bits(data.u64()) {
