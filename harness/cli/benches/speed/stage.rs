@@ -2,7 +2,7 @@
 
 use crate::machine::Outcome;
 use gatecrash_engine::clock::{Clock, monotonic_ns};
-use gatecrash_engine::lab::Kit;
+use gatecrash_engine::lab::{Kit, RedisOfRun};
 use gatecrash_engine::link::Links;
 use gatecrash_engine::reaper::{Reaper, ReaperOptions};
 use gatecrash_engine::runtime::docker::DockerRuntime;
@@ -70,6 +70,7 @@ impl Stage {
     pub(crate) fn kit(&self, adapter: Adapter) -> Kit {
         Kit {
             runtime: Arc::clone(&self.runtime),
+            redis: RedisOfRun::StandIn("the same store wherever this is measured".to_owned()),
             links: self.links.clone(),
             clock: Clock::start(),
             seed: Seed(1),
