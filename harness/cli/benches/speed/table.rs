@@ -66,23 +66,18 @@ pub(crate) fn publish(rows: &[Row]) -> Outcome<()> {
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
         format!("| {} |", padded.join(" | "))
     };
-    let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
-    let mut text = String::new();
-    for (at, row) in cells.iter().enumerate() {
-        text.push_str(&line(row));
-        text.push('\n');
-        if at == 0 {
-            text.push_str(&format!("| {} |\n", rule.join(" | ")));
-        }
-    }
+    let rule = widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join(" | ");
+    let mut lines: Vec<String> = cells.iter().map(line).collect();
+    lines.insert(1, format!("| {rule} |"));
+    let text = lines.join("\n");
     let targets = rows.iter().filter(|row| row.met.is_some()).count();
     let met = rows.iter().filter(|row| row.met == Some(true)).count();
     let about = format!("{met} of {targets} targets met; {}", machine::about());
-    println!("{text}\n{about}");
+    println!("{text}\n\n{about}");
     let place = std::path::Path::new(KEPT);
     if let Some(folder) = place.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::write(place, format!("{text}\n{about}\n"))?;
+    std::fs::write(place, format!("{text}\n\n{about}\n"))?;
     Ok(())
 }
