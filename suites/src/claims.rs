@@ -5,6 +5,7 @@ pub(crate) mod configuration;
 pub(crate) mod contracts;
 pub(crate) mod latency;
 mod lives;
+mod pace;
 #[cfg(test)]
 mod properties;
 pub(crate) mod quota;

@@ -33,14 +33,14 @@ pub fn all() -> Vec<Experiment> {
         quota_shared::EXPERIMENT,
         quota_restart::EXPERIMENT,
         paired_starts::EXPERIMENT,
-        control_plane_outage::EXPERIMENT,
         slow_contracts::EXPERIMENT,
+        control_plane_outage::EXPERIMENT,
         data_path::EXPERIMENT,
     ]
 }
 
-/// Whether nothing may run beside an experiment: `data-path` compares percentiles of a few milliseconds, and another
-/// lab that starts a dozen processes or containers moves them more than what it is there to find.
+/// Whether nothing may run beside an experiment: those that compare percentiles of a few milliseconds. Another lab that
+/// starts a dozen processes or containers moves them more than what they are there to find.
 pub(crate) fn runs_alone(experiment: &Experiment) -> bool {
-    experiment.name == data_path::EXPERIMENT.name
+    [control_plane_outage::EXPERIMENT.name, data_path::EXPERIMENT.name].contains(&experiment.name)
 }

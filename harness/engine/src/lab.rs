@@ -7,6 +7,7 @@
 
 mod background;
 mod bring_up;
+mod calibration;
 mod faults;
 mod followers;
 mod lateness;
@@ -176,6 +177,7 @@ struct Inner {
     next_process: AtomicU32,
     background: AtomicBool,
     lateness: lateness::Lateness,
+    calibrated: calibration::Calibrated,
     stop: CancellationToken,
     state: Mutex<State>,
     tokens: tokio::sync::Mutex<BTreeMap<(String, String), Token>>,

@@ -203,6 +203,8 @@ impl Site {
 pub const CONTROL_PLANE: &str = "control-plane";
 /// Name of the identity provider component.
 pub const IDENTITY: &str = "identity";
+/// Name of the component that forwards calibration requests to an upstream: a path that no fault touches.
+pub const CALIBRATION: &str = "calibration";
 /// Name that the harness has as the dialling end of a link.
 pub const CLIENT: &str = "client";
 

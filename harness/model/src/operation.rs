@@ -100,6 +100,8 @@ pub mod stream {
     pub const CANARY: &str = "canary";
     /// What is asked of token and revocation endpoints, and the uses that check it.
     pub const TOKEN: &str = "token";
+    /// Requests that pass no gateway and no fault: how fast the machine is.
+    pub const CALIBRATION: &str = "calibration";
     /// Management operations: publish, register, fetch.
     pub const MANAGEMENT: &str = "management";
 }

@@ -3,6 +3,7 @@
 //!
 //! Everything here reads a history once, allocates nothing for an event, and never panics.
 
+use gatecrash_model::calm::Calm;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::history::{EventKind, FaultStage, OperationView};
 use gatecrash_model::operation::{Answer, Effect, Operation};
@@ -317,18 +318,20 @@ pub(crate) struct Service {
     pub(crate) sent: u64,
     /// Of these, answered 2xx.
     pub(crate) succeeded: u64,
-    /// Their latencies, whatever the answer.
+    /// Latencies of those that were due while the machine was calm, whatever the answer.
     pub(crate) latencies: Latencies,
 }
 
 impl Service {
     /// Adds one operation.
-    pub(crate) fn add(&mut self, history: &History, seen: &Seen<'_>) {
+    pub(crate) fn add(&mut self, history: &History, seen: &Seen<'_>, calm: &Calm) {
         self.sent = self.sent.saturating_add(1);
         if seen.outcome.is_some_and(|(_, _, answer)| answer.is_success()) {
             self.succeeded = self.succeeded.saturating_add(1);
         }
-        self.latencies.add(seen.latency_ms(history));
+        if calm.is_calm(seen.view.intended_at(history.events())) {
+            self.latencies.add(seen.latency_ms(history));
+        }
     }
 
     /// Share that succeeded, 0 to 1; `None` without samples.
@@ -347,16 +350,22 @@ pub(crate) fn latency_limit(base_ms: f64, ratio: f64) -> f64 {
 ///
 /// # Errors
 /// `no-steady-state` with what was seen.
-pub(crate) fn steady(history: &History, stream_name: &str, from: u64, to: u64, slo: f64) -> Result<Service, Reason> {
+pub(crate) fn steady(
+    history: &History,
+    calm: &Calm,
+    stream_name: &str,
+    (from, to): (u64, u64),
+    slo: f64,
+) -> Result<Service, Reason> {
     let refuse = |text: String| Err(Reason::new("no-steady-state", format!("`{}`: {text}", history.experiment())));
     let half = from.saturating_add(to.saturating_sub(from) / 2);
     let (mut whole, mut first, mut second) = (Service::default(), Service::default(), Service::default());
     for seen in stream(history, stream_name) {
         let at = seen.view.intended_at(history.events());
         if (from..to).contains(&at) {
-            whole.add(history, &seen);
+            whole.add(history, &seen, calm);
             let part = if at < half { &mut first } else { &mut second };
-            part.add(history, &seen);
+            part.add(history, &seen, calm);
         }
     }
     let Some(success) = whole.success() else {

@@ -10,7 +10,7 @@ use crate::recorder::Recorder;
 use crate::runtime::{Component, Program, State};
 use gatecrash_model::adapter::Adapter;
 use gatecrash_model::adapter::render::Context;
-use gatecrash_model::deployment::{CONTROL_PLANE, Deployment, IDENTITY, StoreKind};
+use gatecrash_model::deployment::{CALIBRATION, CONTROL_PLANE, Deployment, IDENTITY, StoreKind};
 use gatecrash_model::fixture::{
     Backend, Configuration, Contract, ControlPlaneConfig, IdentityConfig, IngressConfig, PlainConfig, Role,
 };
@@ -92,6 +92,7 @@ impl Lab {
             next_process: AtomicU32::new(1),
             background: AtomicBool::new(true),
             lateness: super::lateness::Lateness::default(),
+            calibrated: super::calibration::Calibrated::default(),
             stop: CancellationToken::new(),
             state: Mutex::new(state),
             tokens: tokio::sync::Mutex::new(BTreeMap::new()),
@@ -160,6 +161,7 @@ impl Lab {
         futures::future::try_join_all(replicas.iter().map(|replica| self.attend(replica))).await?;
         self.remove_former().await?;
         self.watch_lateness();
+        self.calibrate();
         self.wait_rotation().await
     }
 
@@ -304,11 +306,20 @@ impl Lab {
         if management {
             timeout =
                 self.deployment().control_plane.as_ref().map_or(timeout, |control_plane| control_plane.ingress_timeout);
-            let key = topology::LinkKey::new(&part.name, CONTROL_PLANE, FIXTURE_PORT);
+        }
+        // What stands behind an ingress that has one backend, which is never probed.
+        let behind = if management {
+            Some(topology::LinkKey::new(&part.name, CONTROL_PLANE, FIXTURE_PORT))
+        } else if part.name == CALIBRATION {
+            topology::calibrated(self.deployment())
+        } else {
+            None
+        };
+        if let Some(key) = behind {
             let address = self.state().links.get(&key).map(|link| link.address().to_string()).unwrap_or_default();
             let (zone, probe_address, probe_path) = (String::new(), String::new(), String::new());
             backends.push(Backend {
-                name: CONTROL_PLANE.to_owned(),
+                name: key.to,
                 zone,
                 address,
                 probe_address,

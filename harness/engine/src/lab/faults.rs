@@ -7,6 +7,7 @@ mod witness;
 use super::{Lab, LabError};
 use crate::link::Link;
 use crate::runtime::{Signal, State as RunState};
+use gatecrash_model::deployment::CALIBRATION;
 use gatecrash_model::fault::{Fault, LinkId, NetworkFault, ReplicaFault};
 use gatecrash_model::history::{EventKind, FaultStage};
 use std::sync::atomic::Ordering;
@@ -33,7 +34,12 @@ impl Lab {
     pub fn links(&self, from: &str, to: &str) -> Vec<LinkId> {
         let matches = |pattern: &str, name: &str| pattern == "*" || pattern == name;
         let state = self.state();
-        let found = state.links.iter().filter(|(key, _)| matches(from, &key.from) && matches(to, &key.to));
+        // Calibration must stay without faults, or it says nothing.
+        let touchable = |key: &super::topology::LinkKey| key.from != CALIBRATION && key.to != CALIBRATION;
+        let found = state
+            .links
+            .iter()
+            .filter(|(key, _)| touchable(key) && matches(from, &key.from) && matches(to, &key.to));
         found.map(|(_, link)| link.id().clone()).collect()
     }
 

@@ -66,12 +66,12 @@ impl Lab {
         }));
     }
 
-    /// Whether a window that began at `from` (ns) must be repeated because the harness was later than a tenth of it in it.
-    /// Written as a mark with `subject`: the claims read the repetition in its stead.
+    /// Whether a window that began at `from` (ns) must be repeated because the harness was later than a tenth of it in it, or the
+    /// machine busy for most of it. Written as a mark with `subject`: the claims read the repetition in its stead.
     #[must_use]
     pub fn must_repeat(&self, from: u64, window: Duration, subject: &str) -> bool {
         let late = self.inner.lateness.since(from);
-        let repeat = late > window / SHARE;
+        let repeat = late > window / SHARE || self.was_busy(from);
         if repeat {
             self.mark(mark::PROLONGED, subject, i64::try_from(late.as_micros()).unwrap_or(i64::MAX));
         }

@@ -8,7 +8,7 @@ use crate::clock::monotonic_ns;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use gatecrash_model::deployment::{CLIENT, Policy};
+use gatecrash_model::deployment::{CALIBRATION, CLIENT, Policy};
 use gatecrash_model::fixture::{CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, OP_HEADER};
 use gatecrash_model::history::EventKind;
 use gatecrash_model::operation::{Answer, Credential, Effect, Indefinite, Operation, Verb};
@@ -25,6 +25,8 @@ pub enum Target {
     Replica(String),
     /// The ingress of a site.
     Ingress(String),
+    /// The calibration's forwarder: no gateway.
+    Calibration,
 }
 
 /// A call of a route.
@@ -122,6 +124,7 @@ impl Lab {
         let key = match target {
             Target::Replica(name) => LinkKey::new(CLIENT, name, topology::data_port(self.adapter())),
             Target::Ingress(site) => LinkKey::new(CLIENT, &format!("{site}-ingress"), FIXTURE_PORT),
+            Target::Calibration => LinkKey::new(CLIENT, CALIBRATION, FIXTURE_PORT),
         };
         self.state().links.get(&key).map(crate::link::Link::address)
     }
@@ -134,6 +137,7 @@ impl Lab {
                 found.map(|entry| entry.replica.site.clone()).unwrap_or_default()
             }
             Target::Ingress(site) => site.clone(),
+            Target::Calibration => String::new(),
         }
     }
 
@@ -143,6 +147,7 @@ impl Lab {
         let (address, target) = match &call.target {
             Target::Replica(name) => (self.target_address(&call.target), name.clone()),
             Target::Ingress(site) => (self.target_address(&call.target), format!("{site}-ingress")),
+            Target::Calibration => (self.target_address(&call.target), CALIBRATION.to_owned()),
         };
         let found = self.deployment().routes.iter().find(|route| route.name == call.route);
         let path = found.map_or_else(|| format!("/{}", call.route), |route| route.path.clone());

@@ -3,7 +3,7 @@
 use crate::probe::Protocol;
 use crate::runtime::Program;
 use gatecrash_model::adapter::Adapter;
-use gatecrash_model::deployment::{CLIENT, CONTROL_PLANE, Deployment, IDENTITY, Site, StoreScope};
+use gatecrash_model::deployment::{CALIBRATION, CLIENT, CONTROL_PLANE, Deployment, IDENTITY, Site, StoreScope};
 use gatecrash_model::fixture::Role;
 
 /// Port that fixtures listen on.
@@ -42,7 +42,10 @@ pub(super) fn support(deployment: &Deployment, redis: bool) -> Vec<Support> {
     let fixture =
         |name: String, site: &str, role| Support { name, site: site.to_owned(), program: Program::Fixture(role) };
     let store = || if redis { Program::Redis } else { Program::Fixture(Role::Store) };
-    let mut all = vec![fixture(IDENTITY.to_owned(), "", Role::Identity)];
+    let mut all = vec![
+        fixture(IDENTITY.to_owned(), "", Role::Identity),
+        fixture(CALIBRATION.to_owned(), "", Role::Ingress),
+    ];
     if deployment.control_plane.is_some() {
         all.push(fixture(CONTROL_PLANE.to_owned(), "", Role::ControlPlane));
     }
@@ -67,7 +70,8 @@ pub(super) fn support(deployment: &Deployment, redis: bool) -> Vec<Support> {
 
 /// Links that do not depend on a replica.
 pub(super) fn support_links(deployment: &Deployment) -> Vec<LinkKey> {
-    let mut all = Vec::new();
+    let mut all = vec![LinkKey::new(CLIENT, CALIBRATION, FIXTURE_PORT)];
+    all.extend(calibrated(deployment));
     for site in &deployment.sites {
         all.push(LinkKey::new(CLIENT, &site.ingress(), FIXTURE_PORT));
         if deployment.control_plane.is_some() {
@@ -75,6 +79,11 @@ pub(super) fn support_links(deployment: &Deployment) -> Vec<LinkKey> {
         }
     }
     all
+}
+
+/// The link from the calibration's forwarder to its upstream.
+pub(super) fn calibrated(deployment: &Deployment) -> Option<LinkKey> {
+    deployment.sites.first().map(|site| LinkKey::new(CALIBRATION, &site.upstream(), FIXTURE_PORT))
 }
 
 /// Links of one replica: those that lead to it, and those that it dials.

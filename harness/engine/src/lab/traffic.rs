@@ -44,6 +44,11 @@ impl Traffic {
         self.sent.load(Ordering::Relaxed)
     }
 
+    /// The task alone: it ends with the lab.
+    pub(super) fn until_the_end(self) -> JoinHandle<()> {
+        self.task
+    }
+
     /// Sends no more, waits for the answers that are due (each is bounded by its timeout), and returns how many were sent.
     pub async fn stop(self) -> u64 {
         self.stopper.stop();

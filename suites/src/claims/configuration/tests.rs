@@ -114,6 +114,56 @@ fn requests_without_an_answer_count_against_it_and_so_does_the_time_after() {
     }
 }
 
+/// The outage with requests that take `takes` ms, and calibration requests that take as many as `machine` says.
+fn calibrated(takes: u64, machine: impl Fn(u64) -> f64) -> HistoryBuilder {
+    let mut history = outage(takes);
+    for ms in (10..90_000).step_by(50) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few milliseconds")]
+        let takes_ns = (machine(ms) * 1e6) as u64;
+        history.takes_ns = takes_ns;
+        let calibration = with(call("calibration", "calibration", "calibration", "calibration"), Credential::NotNeeded);
+        history.at_ms(ms).ok(calibration);
+    }
+    history
+}
+
+#[test]
+fn a_machine_that_is_as_fast_as_before_explains_nothing() {
+    let verdict = judge(CLAIMS, "CFG-01", &[&calibrated(9, |_| 1.0).build()]);
+    assert!(explanation(&verdict).contains("p95 was 9.0 ms; 6.0 ms are allowed"), "{verdict:?}");
+}
+
+#[test]
+fn a_machine_that_is_slower_through_the_outage_leaves_nothing_to_judge() {
+    let slow = |ms| if (20_000..80_000).contains(&ms) { 8.0 } else { 1.0 };
+    assert_eq!(reason(&judge(CLAIMS, "CFG-01", &[&calibrated(9, slow).build()])).0, "machine-busy");
+    // However fast the gateway was all the same: too little was seen.
+    assert_eq!(reason(&judge(CLAIMS, "CFG-01", &[&calibrated(1, slow).build()])).0, "machine-busy");
+    // Four times as much as the machine became slower by is more than it explains.
+    let little = |ms| if (20_000..80_000).contains(&ms) { 2.0 } else { 1.0 };
+    assert_eq!(reason(&judge(CLAIMS, "CFG-01", &[&calibrated(9, little).build()])).0, "machine-busy");
+    assert!(explanation(&judge(CLAIMS, "CFG-01", &[&calibrated(11, little).build()])).contains("p95 was 11.0 ms"));
+}
+
+#[test]
+fn a_wrong_answer_stands_however_busy_the_machine_is() {
+    let mut history = calibrated(9, |ms| if ms >= 20_000 { 8.0 } else { 1.0 });
+    history.at_ms(50_001).ok(with(canary("eu-1"), Credential::Missing));
+    assert!(explanation(&judge(CLAIMS, "CFG-01", &[&history.build()])).contains("must be refused"));
+}
+
+#[test]
+fn what_is_slow_with_the_machine_is_left_out_and_the_rest_is_judged() {
+    let busy = |ms: &u64| (40_000..45_000).contains(ms);
+    let mut history = calibrated(1, |ms| if busy(&ms) { 8.0 } else { 1.0 });
+    history.takes_ns = 30_000_000;
+    for ms in (100..90_000_u64).step_by(10).filter(busy) {
+        history.at_ms(ms).ok(traffic());
+    }
+    let verdict = judge(CLAIMS, "CFG-01", &[&history.build()]);
+    assert_eq!(verdict.observed(), Observed::Holds, "{verdict:?}");
+}
+
 #[test]
 fn slower_requests_break_cfg_01() {
     let verdict = judge(CLAIMS, "CFG-01", &[&outage(9).build()]);

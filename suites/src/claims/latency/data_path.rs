@@ -2,10 +2,11 @@
 
 use super::UPSTREAM_CUT;
 use crate::claims::common::{
-    Phase, decided_by, doubt, judged, late_doubt, latency_limit, phase, phases, record_doubt, steady, stream, unless,
+    Phase, decided_by, doubt, judged, late_doubt, phase, phases, record_doubt, steady, stream, unless,
 };
 use crate::claims::configuration::Stretch;
 use crate::claims::configuration::{telling, words};
+use crate::claims::pace::{Compared, Pace, calm, compare};
 use gatecrash_model::History;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
@@ -47,10 +48,11 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
     };
     let phases = phases(history);
     let slo = scope.parameters.number("slo") / 100.0;
-    let before = phase(history, &phases, "steady", "")
-        .map(|steadily| judged(history, steadily))
+    let calm = calm(history);
+    let steadily = phase(history, &phases, "steady", "").map(|steadily| judged(history, steadily));
+    let before = steadily
         .ok_or_else(|| Reason::new("no-steady-state", "there was no steady phase"))
-        .and_then(|steadily| steady(history, streams::TRAFFIC, steadily.from, steadily.to, slo));
+        .and_then(|steadily| steady(history, &calm, streams::TRAFFIC, (steadily.from, steadily.to), slo));
     let of = |variant: &str| -> Vec<Phase> {
         let is = |phase: &&Phase| history.text(phase.phase) == "hold" && history.text(phase.variant) == variant;
         phases.iter().filter(is).map(|phase| judged(history, *phase)).collect()
@@ -62,11 +64,11 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
     let (mut events, mut numbers, mut samples) = (Vec::new(), Vec::new(), 0_u64);
     // A wrong answer or an error is the gateway's, however late the harness was.
     let mut certain = false;
-    let mut missing = None;
+    let (mut missing, mut busy) = (None, None);
     for (variant, when) in VARIANTS {
         let (within, upstream) = (of(variant), variant == "upstream");
         let counts = |site: &str| !upstream || cut.as_deref().is_some_and(|cut| cut != site);
-        let mut seen = Stretch::read(history, &within, counts);
+        let mut seen = Stretch::read(history, &calm, &within, counts);
         if seen.service.sent == 0 {
             let needed = !upstream || scope.deployment.sites.len() >= 2;
             let text = format!("nothing was asked with `{when}`");
@@ -80,13 +82,22 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
             broken.push(what);
             events.append(&mut seen.events);
         }
-        if let (Some(base), Some(p95)) = (base, seen.traffic.latencies.p95()) {
-            let ratio = scope.parameters.number(if upstream { "other_ratio" } else { "p95_ratio" });
-            let (name, limit) = (format!("p95 ({when})"), latency_limit(base, ratio));
-            numbers.push(Number::new(&name, p95, "ms").limit(limit));
-            if p95 > limit {
-                broken.push((name, format!("{when}: p95 was {p95:.1} ms; {limit:.1} ms are allowed")));
-                events.extend(within.first().map(|phase| history.reference(phase.event)));
+        let ratio = scope.parameters.number(if upstream { "other_ratio" } else { "p95_ratio" });
+        if let Some(base) = base
+            && let Some(compared) =
+                compare(history, &calm, (&mut seen.traffic, &within), (base, steadily.as_slice()), ratio)
+        {
+            let Compared { p95, limit, pace } = compared;
+            let name = format!("p95 ({when})");
+            numbers.extend(p95.map(|p95| Number::new(&name, p95, "ms").limit(limit)));
+            let p95 = p95.unwrap_or(f64::INFINITY);
+            match pace {
+                Pace::Kept => {}
+                Pace::Slower => {
+                    broken.push((name, format!("{when}: p95 was {p95:.1} ms; {limit:.1} ms are allowed")));
+                    events.extend(within.first().map(|phase| history.reference(phase.event)));
+                }
+                Pace::Busy(reason) => busy = busy.or(Some(reason)),
             }
         }
         if upstream {
@@ -122,7 +133,7 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
     let notes = one_site.then(|| "one site: no other route could show a cut upstream".to_owned()).into_iter().collect();
     let numbers = decided_by(numbers, &nearest);
     let held = Verdict::holds(MINIMUM, Evidence { samples, numbers, notes });
-    unless(held, doubt(history).or(before.err()).or(missing).or_else(late))
+    unless(held, doubt(history).or(before.err()).or(missing).or_else(late).or(busy))
 }
 
 /// Name of the p95 that came nearest to its limit, or went furthest beyond.

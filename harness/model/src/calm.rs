@@ -1,0 +1,114 @@
+//! When was the machine too busy to say how fast anything on it is? A calibration stream, sent beside everything else
+//! over a path that no fault touches, is slower then, too: what was measured in such a slice of time says nothing of the gateway.
+//!
+//! The slices are held against the better ones of the same run, so nothing here depends on how fast a machine is.
+
+use crate::stats::quantile;
+
+/// Length of a slice in nanoseconds: long enough for a quantile at the rate of the stream, short enough that what one start
+/// of a process disturbs is lost and no more.
+pub const SLICE_NS: u64 = 500_000_000;
+
+/// Share of a slice's requests that decide how slow it was.
+const DECIDES: f64 = 0.9;
+/// A slice is calm up to this many times the better slices.
+const RATIO: f64 = 1.5;
+/// A slice is calm up to this many milliseconds above the better slices: half of what a comparison of latencies allows.
+const FLOOR_MS: f64 = 2.5;
+
+/// Which slices of a run were calm.
+///
+/// ```
+/// use gatecrash_model::calm::{Calm, SLICE_NS};
+/// // Ten slices of 1 ms; in the fourth everything took 30 ms.
+/// let samples = (0..100_u64).map(|n| (n * SLICE_NS / 10, Some(if n / 10 == 3 { 30.0 } else { 1.0 })));
+/// let calm = Calm::of(samples);
+/// assert!(calm.is_calm(0) && !calm.is_calm(3 * SLICE_NS) && calm.is_calm(4 * SLICE_NS));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Calm {
+    /// Slices with at least one sample, by number, with how slow they were; ordered.
+    slices: Vec<(u64, f64)>,
+    limit_ms: f64,
+}
+
+impl Calm {
+    /// From calibration requests: when each was due (ns) and how long it took (ms; `None` if it never ended). Any order.
+    #[must_use]
+    pub fn of(samples: impl Iterator<Item = (u64, Option<f64>)>) -> Self {
+        let mut samples: Vec<(u64, Option<f64>)> = samples.map(|(at, took)| (at / SLICE_NS, took)).collect();
+        samples.sort_by_key(|(slice, _)| *slice);
+        let mut slices = Vec::new();
+        for slice in samples.chunk_by(|a, b| a.0 == b.0) {
+            let mut finished: Vec<f64> = slice.iter().filter_map(|(_, took)| *took).collect();
+            let unfinished = slice.len().saturating_sub(finished.len());
+            let slow = quantile(&mut finished, unfinished, DECIDES).unwrap_or(f64::INFINITY);
+            slices.extend(slice.first().map(|(number, _)| (*number, slow)));
+        }
+        let mut all: Vec<f64> = slices.iter().map(|(_, slow)| *slow).collect();
+        let better = quantile(&mut all, 0, 0.25).unwrap_or(f64::INFINITY);
+        // Where not even the better slices have an end, nothing is calm.
+        let limit_ms = if better.is_finite() { (better * RATIO).max(better + FLOOR_MS) } else { 0.0 };
+        Self { slices, limit_ms }
+    }
+
+    /// Whether the slice of `at` (ns) was calm; true where nothing is known of it.
+    #[must_use]
+    pub fn is_calm(&self, at: u64) -> bool {
+        let number = at / SLICE_NS;
+        let found = self.slices.binary_search_by_key(&number, |(number, _)| *number).ok();
+        found.and_then(|found| self.slices.get(found)).is_none_or(|(_, slow)| *slow <= self.limit_ms)
+    }
+
+    /// Share of the slices that begin in `from..to` (ns) that were calm, 0 to 1; `None` if there are none.
+    #[must_use]
+    pub fn share(&self, from: u64, to: u64) -> Option<f64> {
+        let within = self.slices.iter().filter(|(number, _)| (from..to).contains(&number.saturating_mul(SLICE_NS)));
+        let (mut all, mut calm) = (0_u32, 0_u32);
+        for (_, slow) in within {
+            all = all.saturating_add(1);
+            calm = calm.saturating_add(u32::from(*slow <= self.limit_ms));
+        }
+        (all > 0).then(|| f64::from(calm) / f64::from(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_50_ms(slices: u64, took: impl Fn(u64) -> Option<f64>) -> Calm {
+        Calm::of((0..slices * 10).map(|n| (n * SLICE_NS / 10, took(n))))
+    }
+
+    #[test]
+    fn without_samples_everything_is_calm_and_nothing_is_known() {
+        let calm = Calm::default();
+        assert!(calm.is_calm(0) && calm.is_calm(u64::MAX));
+        assert_eq!(calm.share(0, u64::MAX), None);
+        assert_eq!(Calm::of(std::iter::empty()).share(0, u64::MAX), None);
+    }
+
+    #[test]
+    fn a_slow_slice_is_not_calm_and_a_machine_that_is_always_slow_is() {
+        let calm = every_50_ms(8, |n| Some(if n / 10 == 2 { 9.0 } else { 1.0 }));
+        assert!(!calm.is_calm(2 * SLICE_NS) && calm.is_calm(3 * SLICE_NS));
+        assert_eq!(calm.share(0, 8 * SLICE_NS), Some(7.0 / 8.0));
+        assert_eq!(calm.share(2 * SLICE_NS, 3 * SLICE_NS), Some(0.0));
+        let slow = every_50_ms(8, |_| Some(40.0));
+        assert_eq!(slow.share(0, u64::MAX), Some(1.0));
+    }
+
+    #[test]
+    fn one_slow_request_does_not_make_a_slice_slow_but_two_of_ten_do() {
+        assert!(every_50_ms(8, |n| Some(if n == 20 { 90.0 } else { 1.0 })).is_calm(2 * SLICE_NS));
+        assert!(!every_50_ms(8, |n| Some(if n == 20 || n == 21 { 90.0 } else { 1.0 })).is_calm(2 * SLICE_NS));
+    }
+
+    #[test]
+    fn requests_without_an_end_are_the_slowest() {
+        assert!(!every_50_ms(8, |n| (n / 10 != 2).then_some(1.0)).is_calm(2 * SLICE_NS));
+        // Nothing ever ended: nothing is calm by being like the rest.
+        assert_eq!(every_50_ms(4, |_| None).share(0, u64::MAX), Some(0.0));
+    }
+}
