@@ -78,7 +78,8 @@ mod tests {
     use super::*;
 
     fn every_50_ms(slices: u64, took: impl Fn(u64) -> Option<f64>) -> Calm {
-        Calm::of((0..slices * 10).map(|n| (n * SLICE_NS / 10, took(n))))
+        let due = (0..).step_by(50_000_000).take_while(|at| *at / SLICE_NS < slices);
+        Calm::of((0..).zip(due).map(|(n, at)| (at, took(n))))
     }
 
     #[test]

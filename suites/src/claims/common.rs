@@ -508,21 +508,34 @@ mod tests {
             history.at_ms(ms).ok(call("traffic", "eu-1", "plain", "a"));
         }
         let even = history.build();
-        assert_eq!(steady(&even, "traffic", 0, 100_000_000, 0.995).unwrap().sent, 100);
-        assert_eq!(steady(&even, "quota", 0, 100_000_000, 0.995).unwrap_err().code, "no-steady-state");
+        assert_eq!(steady(&even, &Calm::default(), "traffic", (0, 100_000_000), 0.995).unwrap().sent, 100);
+        assert_eq!(
+            steady(&even, &Calm::default(), "quota", (0, 100_000_000), 0.995).unwrap_err().code,
+            "no-steady-state"
+        );
 
         let mut history = HistoryBuilder::new("x");
         for ms in 0..100 {
             history.takes_ns = if ms < 50 { 1_000_000 } else { 20_000_000 };
             history.at_ms(ms).ok(call("traffic", "eu-1", "plain", "a"));
         }
-        assert!(steady(&history.build(), "traffic", 0, 100_000_000, 0.995).unwrap_err().text.contains("p95"));
+        assert!(
+            steady(&history.build(), &Calm::default(), "traffic", (0, 100_000_000), 0.995)
+                .unwrap_err()
+                .text
+                .contains("p95")
+        );
 
         let mut history = HistoryBuilder::new("x");
         for ms in 0..100 {
             history.at_ms(ms).gateway_error(call("traffic", "eu-1", "plain", "a"), 503);
         }
-        assert!(steady(&history.build(), "traffic", 0, 100_000_000, 0.995).unwrap_err().text.contains("0.00 %"));
+        assert!(
+            steady(&history.build(), &Calm::default(), "traffic", (0, 100_000_000), 0.995)
+                .unwrap_err()
+                .text
+                .contains("0.00 %")
+        );
     }
 
     #[test]

@@ -318,14 +318,7 @@ impl Lab {
         if let Some(key) = behind {
             let address = self.state().links.get(&key).map(|link| link.address().to_string()).unwrap_or_default();
             let (zone, probe_address, probe_path) = (String::new(), String::new(), String::new());
-            backends.push(Backend {
-                name: key.to,
-                zone,
-                address,
-                probe_address,
-                probe_path,
-                probe_status: 200,
-            });
+            backends.push(Backend { name: key.to, zone, address, probe_address, probe_path, probe_status: 200 });
         }
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         IngressConfig {

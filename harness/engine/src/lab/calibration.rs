@@ -1,8 +1,8 @@
 //! How fast is the machine while an experiment runs? Requests that pass no gateway and no fault, through an ingress of their own
 //! to the first upstream. Claims that compare latencies leave out the slices of time in which these, too, were slow.
 
-use super::operations::{Call, Target};
 use super::Lab;
+use super::operations::{Call, Target};
 use gatecrash_model::calm::Calm;
 use gatecrash_model::operation::{Credential, stream};
 use std::sync::{Mutex, PoisonError};

@@ -36,10 +36,8 @@ impl Lab {
         let state = self.state();
         // Calibration must stay without faults, or it says nothing.
         let touchable = |key: &super::topology::LinkKey| key.from != CALIBRATION && key.to != CALIBRATION;
-        let found = state
-            .links
-            .iter()
-            .filter(|(key, _)| touchable(key) && matches(from, &key.from) && matches(to, &key.to));
+        let found =
+            state.links.iter().filter(|(key, _)| touchable(key) && matches(from, &key.from) && matches(to, &key.to));
         found.map(|(_, link)| link.id().clone()).collect()
     }
 

@@ -42,10 +42,8 @@ pub(super) fn support(deployment: &Deployment, redis: bool) -> Vec<Support> {
     let fixture =
         |name: String, site: &str, role| Support { name, site: site.to_owned(), program: Program::Fixture(role) };
     let store = || if redis { Program::Redis } else { Program::Fixture(Role::Store) };
-    let mut all = vec![
-        fixture(IDENTITY.to_owned(), "", Role::Identity),
-        fixture(CALIBRATION.to_owned(), "", Role::Ingress),
-    ];
+    let mut all =
+        vec![fixture(IDENTITY.to_owned(), "", Role::Identity), fixture(CALIBRATION.to_owned(), "", Role::Ingress)];
     if deployment.control_plane.is_some() {
         all.push(fixture(CONTROL_PLANE.to_owned(), "", Role::ControlPlane));
     }

@@ -2,8 +2,8 @@
 
 use super::{telling, words, wrong};
 use crate::claims::common::{
-    Phase, Service, count, decided_by, doubt, judged, late_doubt, nanos, phase, phases, record_doubt,
-    seconds, steady, stream, unless,
+    Phase, Service, count, decided_by, doubt, judged, late_doubt, nanos, phase, phases, record_doubt, seconds, steady,
+    stream, unless,
 };
 use crate::claims::pace::{Compared, Pace, calm, compare};
 use crate::claims::quota::Canaries;
