@@ -9,7 +9,7 @@ use super::marks::STORE_CORRUPTED;
 use super::rounds::{Count, Round, Rule, Tally, against_bound, rounds};
 use super::{STORE_LOSS, STORE_MISBEHAVES};
 use crate::claims::common::{
-    LATENCY_FLOOR_MS, Latencies, Phase, Seen, count, doubt, late_doubt, len, ms, nanos, phase, phases, stream, unless,
+    LATENCY_FLOOR_MS, Latencies, Phase, Seen, count, doubt, late_doubt, len, ms, nanos, phases, stream, unless,
 };
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
@@ -132,10 +132,11 @@ impl Told<'_, '_> {
             let text = format!("{}: {what}", variant.name);
             Verdict::inconclusive("too-few-samples", text)
         };
-        let Some(hold) = phase(self.history, self.phases, "hold", variant.name) else {
+        // A variant in which the harness was late was told again: its last time is judged.
+        let Some(hold) = self.last("hold", variant) else {
             return missing("the store was not lost in this way");
         };
-        let Some(settle) = phase(self.history, self.phases, "settle", variant.name) else {
+        let Some(settle) = self.last("settle", variant).filter(|settle| settle.from >= hold.from) else {
             return missing("nothing was seen after the heal");
         };
         let outage = match self.outage(variant, hold) {
@@ -164,9 +165,20 @@ impl Told<'_, '_> {
         self.rounds.iter().map(|round| round.window).max().unwrap_or_default()
     }
 
+    /// The last stretch of `phase` in `variant`.
+    fn last(&self, phase: &str, variant: &Variant) -> Option<Phase> {
+        let is = |found: &&Phase| {
+            self.history.text(found.phase) == phase && self.history.text(found.variant) == variant.name
+        };
+        self.phases.iter().rev().find(is).copied()
+    }
+
+    /// The rounds of the last time that `phase` was told in `variant`.
     fn of_phase<'s>(&'s self, variant: &'s Variant, phase: &'s str) -> impl Iterator<Item = &'s Round<'s>> {
+        let last = self.last(phase, variant);
         self.rounds.iter().filter(move |round| {
-            self.history.text(round.variant) == variant.name && self.history.text(round.phase) == phase
+            let of = (self.history.text(round.variant), self.history.text(round.phase));
+            of == (variant.name, phase) && last.is_some_and(|last| round.event > last.event)
         })
     }
 

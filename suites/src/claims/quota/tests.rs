@@ -399,49 +399,83 @@ const CLOSED: Loss = Loss { without: Without::Closed, takes_ms: 1, heals: true, 
 
 /// Both histories of QUO-07 with every variant, each behaving as `loss`.
 fn losses(loss: Loss) -> [History; 2] {
+    losses_again(loss, None)
+}
+
+/// Both histories of QUO-07, each variant told once more as `again` is after the harness was late in it.
+fn losses_again(loss: Loss, again: Option<Loss>) -> [History; 2] {
     [
         (STORE_LOSS, ["refuse", "blackhole", "slow", "wrong-data"]),
         (STORE_MISBEHAVES, ["read-only", "freeze", "throttle", "lost-acknowledgement"]),
     ]
     .map(|(experiment, variants)| {
         let mut history = HistoryBuilder::new(experiment);
-        for (index, variant) in variants.into_iter().enumerate() {
-            let base = u64::try_from(index).unwrap() * 40_000;
-            let key = |phase: &str| format!("{phase}-{index}");
-            let fault = u32::try_from(index).unwrap() + 1;
-            history.at_ms(base).phase("steady", variant);
-            round(&mut history, base, &key("steady"), EVEN, if loss.steady { 10 } else { 100 }, one);
-            history.at_ms(base + 2000).phase("inject", variant).fault(fault, FaultStage::Injected, "x", "store");
-            let stage = if loss.proven { FaultStage::Witnessed } else { FaultStage::NotWitnessed };
-            history.at_ms(base + 2001).fault(fault, stage, "x", "store");
-            history.at_ms(base + 2002).mark(STORE_CORRUPTED, "eu-store", i64::from(loss.proven)).phase("hold", variant);
-            let begin = base + 4_100;
-            history.takes_ns = loss.takes_ms * 1_000_000;
-            match loss.without {
-                Without::Local => round(&mut history, begin, &key("hold"), EVEN, 10, of_replica),
-                Without::Enforced => round(&mut history, begin, &key("hold"), EVEN, 10, one),
-                Without::Open => round(&mut history, begin, &key("hold"), EVEN, 100, one),
-                Without::Closed | Without::Error => {
-                    let status = if loss.without == Without::Closed { 503 } else { 500 };
-                    history.at_ms(begin).mark(QUOTA_WINDOW_MS, &key("hold"), 1000).mark(mark::WINDOW, &key("hold"), 1);
-                    for n in 0..30_u64 {
-                        let target = if n % 2 == 0 { "eu-1" } else { "eu-2" };
-                        history
-                            .at_ms(begin + n * 5)
-                            .gateway_error(call("quota", target, "metered", &key("hold")), status);
-                    }
+        let mut turn = 0;
+        for variant in variants {
+            for (loss, late) in std::iter::once((loss, again.is_some())).chain(again.map(|again| (again, false))) {
+                one_loss(&mut history, turn, variant, loss);
+                if late {
+                    history.at_ms(u64::from(turn) * 40_000 + 24_500).late(900_000).mark(
+                        mark::PROLONGED,
+                        variant,
+                        900_000,
+                    );
                 }
+                turn += 1;
             }
-            history.takes_ns = 1_000_000;
-            history.at_ms(base + 12_000).phase("heal", variant).fault(fault, FaultStage::Healed, "x", "store");
-            history.at_ms(base + 12_001).fault(fault, FaultStage::WitnessedGone, "x", "store");
-            history.at_ms(base + 12_002).phase("settle", variant);
-            let admit = if loss.heals { 10 } else { 100 };
-            round(&mut history, base + 12_010, &key("early"), EVEN, 10, one);
-            round(&mut history, base + 23_000, &key("late"), EVEN, admit, one);
         }
         history.build()
     })
+}
+
+/// One telling of a variant, the `turn`th of its history.
+fn one_loss(history: &mut HistoryBuilder, turn: u32, variant: &str, loss: Loss) {
+    let base = u64::from(turn) * 40_000;
+    let key = |phase: &str| format!("{phase}-{turn}");
+    let fault = turn + 1;
+    history.at_ms(base).phase("steady", variant);
+    round(history, base, &key("steady"), EVEN, if loss.steady { 10 } else { 100 }, one);
+    history.at_ms(base + 2000).phase("inject", variant).fault(fault, FaultStage::Injected, "x", "store");
+    let stage = if loss.proven { FaultStage::Witnessed } else { FaultStage::NotWitnessed };
+    history.at_ms(base + 2001).fault(fault, stage, "x", "store");
+    history.at_ms(base + 2002).mark(STORE_CORRUPTED, "eu-store", i64::from(loss.proven)).phase("hold", variant);
+    let begin = base + 4_100;
+    history.takes_ns = loss.takes_ms * 1_000_000;
+    match loss.without {
+        Without::Local => round(history, begin, &key("hold"), EVEN, 10, of_replica),
+        Without::Enforced => round(history, begin, &key("hold"), EVEN, 10, one),
+        Without::Open => round(history, begin, &key("hold"), EVEN, 100, one),
+        Without::Closed | Without::Error => {
+            let status = if loss.without == Without::Closed { 503 } else { 500 };
+            history.at_ms(begin).mark(QUOTA_WINDOW_MS, &key("hold"), 1000).mark(mark::WINDOW, &key("hold"), 1);
+            for n in 0..30_u64 {
+                let target = if n % 2 == 0 { "eu-1" } else { "eu-2" };
+                history.at_ms(begin + n * 5).gateway_error(call("quota", target, "metered", &key("hold")), status);
+            }
+        }
+    }
+    history.takes_ns = 1_000_000;
+    history.at_ms(base + 12_000).phase("heal", variant).fault(fault, FaultStage::Healed, "x", "store");
+    history.at_ms(base + 12_001).fault(fault, FaultStage::WitnessedGone, "x", "store");
+    history.at_ms(base + 12_002).phase("settle", variant);
+    let admit = if loss.heals { 10 } else { 100 };
+    round(history, base + 12_010, &key("early"), EVEN, 10, one);
+    round(history, base + 23_000, &key("late"), EVEN, admit, one);
+}
+
+#[test]
+fn a_loss_that_is_told_again_is_judged_by_its_last_time() {
+    let judge = |first: Loss, again: Loss| {
+        let [one, other] = losses_again(first, Some(again));
+        judge_with("QUO-07", &deployment(), &mode("closed"), &[&one, &other])
+    };
+    let broken = Loss { without: Without::Open, ..CLOSED };
+    for first in [broken, Loss { heals: false, ..CLOSED }, Loss { steady: false, ..CLOSED }, CLOSED] {
+        let verdict = judge(first, CLOSED);
+        assert_eq!(verdict.observed(), Observed::Holds, "{first:?}: {verdict:?}");
+    }
+    assert_eq!(judge(CLOSED, broken).observed(), Observed::Violated);
+    assert_eq!(judge(CLOSED, Loss { steady: false, ..CLOSED }).observed(), Observed::Inconclusive);
 }
 
 fn mode(word: &str) -> Parameters {
