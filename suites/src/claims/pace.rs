@@ -9,7 +9,7 @@ use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::Reason;
 
 /// Least number of calm requests that a p95 is made of.
-const LEAST: usize = 20;
+pub(crate) const LEAST: usize = 20;
 /// Least share of the requests of a stretch that must have been calm: one in so many.
 const ONE_IN: u64 = 4;
 /// A request through a gateway waits for the machine about so many times as often as one of calibration.

@@ -142,7 +142,7 @@ impl Rounds {
     pub(super) async fn spend(&mut self, split: &Split, quotas: f64) -> Result<(), LabError> {
         let (key, from) = (self.next_key().await?, self.lab.now());
         self.spend_of(&key, split, quotas).await?;
-        if self.lab.must_repeat(from, self.window, &key) {
+        if self.lab.must_repeat_round(from, self.window, &key) {
             let key = self.next_key().await?;
             self.spend_of(&key, split, quotas).await?;
         }

@@ -115,7 +115,7 @@ impl Loss {
     }
 
     fn must_repeat(&self, from: u64, variant: &str) -> bool {
-        self.lab.must_repeat(from, self.rounds.window, variant)
+        self.lab.must_repeat_round(from, self.rounds.window, variant)
     }
 
     /// The whole story with one fault; returns when the store was lost (ns).

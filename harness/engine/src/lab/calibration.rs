@@ -13,6 +13,9 @@ const RATE_PER_S: f64 = 50.0;
 /// Share of a stretch that must have been calm; with less it is repeated once.
 const ENOUGH: f64 = 0.5;
 
+/// A stall of this length is one that a store may seem lost in; the quota claims have the same.
+const STALL: Duration = Duration::from_millis(40);
+
 /// How long each calibration request took: due (ns since the run started), and ms.
 #[derive(Debug, Default)]
 pub(super) struct Calibrated(Mutex<Vec<(u64, Option<f64>)>>);
@@ -21,6 +24,13 @@ impl Calibrated {
     fn add(&self, due: u64, took: Option<Duration>) {
         let took = took.map(|took| took.as_secs_f64() * 1000.0);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((due, took));
+    }
+
+    /// The longest that one took which was due since `from`; infinite for one without an answer.
+    fn longest_ms(&self, from: u64) -> f64 {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = all.iter().filter(|(due, _)| *due >= from);
+        since.map(|(_, took)| took.unwrap_or(f64::INFINITY)).fold(0.0, f64::max)
     }
 
     /// Share of what began in `from..to` that was calm, by all that was seen so far.
@@ -45,6 +55,12 @@ impl Lab {
             lab.inner.calibrated.add(due, outcome.answer.is_success().then_some(outcome.latency));
         });
         self.keep_task(running.until_the_end());
+    }
+
+    /// Whether the machine stood still since `from` (ns).
+    pub(super) fn stood_still(&self, from: u64) -> bool {
+        self.inner.calibrated.longest_ms(from) >= STALL.as_secs_f64() * 1000.0
+            || self.inner.lateness.since(from) >= STALL
     }
 
     /// Whether less than half of the time from `from` (ns) until now was calm: other programs, or other experiments, kept the

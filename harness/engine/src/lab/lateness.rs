@@ -33,7 +33,7 @@ impl Lateness {
     }
 
     /// The most that it was late since `from` (ns since the run started); zero if never worth telling.
-    fn since(&self, from: u64) -> Duration {
+    pub(super) fn since(&self, from: u64) -> Duration {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter(|(at, _)| *at >= from).map(|(_, late)| *late).max().unwrap_or_default()
     }
@@ -70,8 +70,19 @@ impl Lab {
     /// machine busy for most of it. Written as a mark with `subject`: the claims read the repetition in its stead.
     #[must_use]
     pub fn must_repeat(&self, from: u64, window: Duration, subject: &str) -> bool {
+        self.repeats(from, window, subject, false)
+    }
+
+    /// As [`Lab::must_repeat`], for the window of a quota: also if the machine stood still in it for so long that a store which is
+    /// fine may have seemed lost.
+    #[must_use]
+    pub fn must_repeat_round(&self, from: u64, window: Duration, subject: &str) -> bool {
+        self.repeats(from, window, subject, true)
+    }
+
+    fn repeats(&self, from: u64, window: Duration, subject: &str, of_quota: bool) -> bool {
         let late = self.inner.lateness.since(from);
-        let repeat = late > window / SHARE || self.was_busy(from);
+        let repeat = late > window / SHARE || self.was_busy(from) || of_quota && self.stood_still(from);
         if repeat {
             self.mark(mark::PROLONGED, subject, i64::try_from(late.as_micros()).unwrap_or(i64::MAX));
         }

@@ -63,6 +63,9 @@ impl Canaries {
         } else {
             None
         };
+        if wrong.is_some() && round.starved {
+            return false;
+        }
         if let (Some((what, events)), None) = (wrong, &self.broken) {
             let label = round.label(history);
             self.broken = Some(format!("the quota at `{}` was wrong ({label}): {what}", history.text(*replica)));

@@ -1,7 +1,7 @@
 //! QUO-05: does a counter survive when every replica is replaced in the middle of its window?
 
 use super::RESTART;
-use super::rounds::{Round, Rule, Tally, against_bound, rounds};
+use super::rounds::{Round, Rule, Tally, against_bound, rounds, starved};
 use crate::claims::common::{count, doubt, late_doubt, len, unless};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::history::{EventKind, ReplicaState};
@@ -63,6 +63,10 @@ pub(super) fn survives_replacement(scope: &Scope<'_>) -> Verdict {
                 replacement.replaced,
                 found.limit
             );
+            if round.starved {
+                verdicts.push((share, Verdict::Inconclusive(starved(history, &round.label(history)))));
+                continue;
+            }
             let events = found.over;
             verdicts.push((share, Verdict::Violated(Counterexample { explanation, events, samples: 1, numbers })));
             continue;

@@ -10,6 +10,7 @@ use super::marks;
 use crate::claims::common::{Seen, count, late_doubt, len, phases, seconds};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::deployment::WindowAlignment;
+use gatecrash_model::history::EventKind;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::{Definite, Effect, stream};
 use gatecrash_model::verdict::{EventRef, Reason};
@@ -41,8 +42,38 @@ pub(super) struct Round<'h> {
     pub(super) clean: bool,
     /// Whether it was repeated with another key, because the harness was late in it.
     pub(super) repeated: bool,
+    /// Whether the machine stood still in it for so long that a store which is fine can seem lost: what is admitted too much is
+    /// then nobody's.
+    pub(super) starved: bool,
     /// Its requests in the order in which they were invoked.
     pub(super) calls: Vec<Seen<'h>>,
+}
+
+/// A stall of the machine of this length starves a round: half of the 80 ms that the reference gateway gives its store, and
+/// more than a scheduler takes from a process while others share its core.
+const STARVED_MS: f64 = 40.0;
+
+/// When the machine stood still, ns, in order: the harness was late, or a calibration request took as long.
+fn stalls(history: &History) -> Vec<u64> {
+    let late = history.others().filter_map(|(_, found)| {
+        let EventKind::Late { late_us } = found.kind else { return None };
+        (f64::from(late_us) >= STARVED_MS * 1000.0).then_some(found.at)
+    });
+    let slow = crate::claims::common::stream(history, stream::CALIBRATION)
+        .filter(|seen| seen.latency_ms(history).is_none_or(|took| took >= STARVED_MS))
+        .map(|seen| seen.view.intended_at(history.events()));
+    let mut all: Vec<u64> = late.chain(slow).collect();
+    all.sort_unstable();
+    all
+}
+
+/// `machine-busy`, for rounds in which too much was admitted while the machine stood still.
+pub(super) fn starved(history: &History, label: &str) -> Reason {
+    let text = format!(
+        "`{}`: {label}: more was admitted than allowed, but the machine stood still for {STARVED_MS:.0} ms and more in it",
+        history.experiment()
+    );
+    Reason::new("machine-busy", text)
 }
 
 /// What a window may have.
@@ -107,6 +138,12 @@ pub(super) fn rounds<'h>(history: &'h History, rule: &Rule) -> Vec<Round<'h>> {
         }
     }
     settle_edges(&mut rounds, &strays, rule);
+    let stalls = stalls(history);
+    for round in &mut rounds {
+        let until = round.calls.iter().map(over_at).max().unwrap_or_default().max(round.sure);
+        let from = stalls.partition_point(|at| *at < round.marked);
+        round.starved = stalls.get(from).is_some_and(|at| *at <= until);
+    }
     rounds
 }
 
@@ -137,6 +174,7 @@ fn opened<'h>(history: &'h History) -> Vec<Round<'h>> {
             repeated: history.marks(mark::PROLONGED).any(|(at, of, ..)| {
                 of == key && at >= marked && at <= marked.saturating_add((*window).saturating_mul(2))
             }),
+            starved: false,
             calls: Vec::new(),
         });
     }

@@ -2,7 +2,7 @@
 //! twice; and what bounds those that count by themselves?
 
 use super::SHARED;
-use super::rounds::{Round, Rule, Tally, against_bound, late_round, rounds};
+use super::rounds::{Round, Rule, Tally, against_bound, late_round, rounds, starved};
 use crate::claims::common::{Seen, count, doubt, len, record_doubt, unless};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::profile::Scalar;
@@ -20,6 +20,8 @@ struct Judged {
     worst: Option<Worst>,
     events: Vec<EventRef>,
     skipped: u64,
+    /// The first window that went over its bound while the machine stood still, unless it was repeated.
+    starved: Option<String>,
 }
 
 #[derive(Debug)]
@@ -31,7 +33,20 @@ struct Worst {
 
 impl Judged {
     /// Adds one window; `counts` says whether its demand could have broken the bound.
-    fn add(&mut self, admitted: u64, limit: f64, over: &[EventRef], counts: bool, whose: impl FnOnce() -> String) {
+    fn add(
+        &mut self,
+        round: &Round<'_>,
+        (admitted, limit): (u64, f64),
+        over: &[EventRef],
+        counts: bool,
+        whose: impl FnOnce() -> String,
+    ) {
+        if !over.is_empty() && round.starved {
+            if !round.repeated {
+                self.starved.get_or_insert_with(whose);
+            }
+            return;
+        }
         if !over.is_empty() {
             self.broken = self.broken.saturating_add(1);
             self.events.extend(over.iter().take(MOST_EVENTS.saturating_sub(self.events.len())).cloned());
@@ -75,7 +90,8 @@ impl Judged {
             notes.push(format!("{} rounds left out: their key was not quiet for a window before", self.skipped));
         }
         let holds = Verdict::holds(minimum, Evidence { samples: self.windows, numbers, notes });
-        unless(holds, doubt(history).or_else(|| late_round(history, rounds)))
+        let busy = self.starved.map(|whose| starved(history, &whose));
+        unless(holds, doubt(history).or_else(|| late_round(history, rounds)).or(busy))
     }
 }
 
@@ -109,7 +125,7 @@ pub(super) fn one_counter(scope: &Scope<'_>) -> Verdict {
             let first = replicas.next();
             let several = replicas.any(|other| Some(other) != first);
             let counts = several && Tally::of(calls).demand() >= rule.quota.saturating_mul(rule.fillings);
-            judged.add(found.admitted, found.limit, &found.over, counts, || {
+            judged.add(round, (found.admitted, found.limit), &found.over, counts, || {
                 format!("site `{}`, {}", history.text(unit), round.label(history))
             });
         }
@@ -210,7 +226,7 @@ pub(super) fn sites_share(scope: &Scope<'_>) -> Verdict {
         let found = against_bound(history, &rule, (round.first_sent, round.sure), round.event, calls.clone());
         let asked = |unit: &Name| Tally::of(calls.clone().filter(|seen| site(seen) == *unit)).demand() >= rule.quota;
         let counts = sites.iter().filter(|unit| asked(unit)).count() >= 2;
-        judged.add(found.admitted, found.limit, &found.over, counts, || {
+        judged.add(round, (found.admitted, found.limit), &found.over, counts, || {
             format!("{} sites, {}", sites.len(), round.label(history))
         });
     }
@@ -259,7 +275,7 @@ pub(super) fn units_bounded(scope: &Scope<'_>) -> Verdict {
             let counts = Tally::of(calls).demand() >= rule.quota.saturating_mul(rule.fillings);
             total = total.saturating_add(found.admitted);
             allowed += found.limit;
-            judged.add(found.admitted, found.limit, &found.over, counts, || {
+            judged.add(round, (found.admitted, found.limit), &found.over, counts, || {
                 let kind = if by_site { "site" } else { "replica" };
                 format!("{kind} `{}`, {}", history.text(*unit), round.label(history))
             });

@@ -11,6 +11,8 @@ use super::{STORE_LOSS, STORE_MISBEHAVES};
 use crate::claims::common::{
     LATENCY_FLOOR_MS, Latencies, Phase, Seen, count, doubt, late_doubt, len, ms, nanos, phases, stream, unless,
 };
+use crate::claims::pace::{LEAST, calm};
+use gatecrash_model::calm::Calm;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
@@ -107,7 +109,8 @@ pub(super) fn declared_mode(scope: &Scope<'_>) -> Verdict {
         };
         let rounds = rounds(history, &rule);
         let phases = phases(history);
-        let of = Told { history, rounds: &rounds, phases: &phases, rule: &rule, scope, mode, word };
+        let calm = calm(history);
+        let of = Told { history, rounds: &rounds, phases: &phases, rule: &rule, scope, calm, mode, word };
         verdicts.extend(
             VARIANTS.iter().filter(|variant| variant.experiment == experiment).map(|variant| of.judge(variant)),
         );
@@ -122,6 +125,7 @@ struct Told<'a, 'h> {
     phases: &'a [Phase],
     rule: &'a Rule,
     scope: &'a Scope<'a>,
+    calm: Calm,
     mode: Mode,
     word: &'a str,
 }
@@ -165,6 +169,11 @@ impl Told<'_, '_> {
         self.rounds.iter().map(|round| round.window).max().unwrap_or_default()
     }
 
+    /// Whether a request was sent while the machine was calm.
+    fn is_calm(&self, seen: &Seen<'_>) -> bool {
+        self.calm.is_calm(seen.view.intended_at(self.history.events()))
+    }
+
     /// The last stretch of `phase` in `variant`.
     fn last(&self, phase: &str, variant: &Variant) -> Option<Phase> {
         let is = |found: &&Phase| {
@@ -187,7 +196,7 @@ impl Told<'_, '_> {
         let mut latencies = Latencies::default();
         let mut enforced = false;
         for round in self.of_phase(variant, "steady") {
-            for seen in round.sure_calls() {
+            for seen in round.sure_calls().filter(|seen| self.is_calm(seen)) {
                 latencies.add(seen.latency_ms(self.history));
             }
             let tally = Tally::of(round.sure_calls());
@@ -243,7 +252,9 @@ impl Told<'_, '_> {
                 names.push(target);
             }
             let latency = seen.latency_ms(self.history);
-            outage.latencies.add(latency);
+            if self.is_calm(seen) {
+                outage.latencies.add(latency);
+            }
             if latency.is_none_or(|latency| latency >= hang_ms) {
                 outage.hung = outage.hung.saturating_add(1);
                 outage.first = outage.first.or(seen.view.completed()).or(Some(seen.view.invoked as usize));
@@ -275,8 +286,10 @@ impl Told<'_, '_> {
     /// The verdict over the outage: mode, latency, no hang.
     fn during(&self, variant: &Variant, mut outage: Outage, base_ms: Option<f64>) -> Verdict {
         let d_ms = self.scope.parameters.number("d").max(LATENCY_FLOOR_MS);
+        // Of few requests, left over by a busy machine, no p95 is made.
+        let few = len(outage.latencies.len()) < outage.sent && outage.latencies.len() < LEAST;
         let p95 = outage.latencies.p95().unwrap_or(f64::INFINITY);
-        let added = base_ms.map(|base| (p95 - base).max(0.0));
+        let added = base_ms.filter(|_| !few).map(|base| (p95 - base).max(0.0));
         let observed = outage.label(self.rule);
         let mut numbers = vec![Number::new(
             format!("{}: admitted while the store was lost", variant.name),
@@ -312,6 +325,11 @@ impl Told<'_, '_> {
                 format!("{}: {unclear} (observed: {observed})", variant.name),
             );
         }
+        if few {
+            let text =
+                format!("{}: the machine was busy through most of the outage, by its calibration stream", variant.name);
+            return Verdict::inconclusive("machine-busy", text);
+        }
         let notes = vec![format!("{}: observed {observed}", variant.name)];
         Verdict::holds(self.rule.quota, Evidence { samples: outage.sent, numbers, notes })
     }
@@ -337,6 +355,9 @@ impl Told<'_, '_> {
                 last_sign = last_sign.max(round.sure);
             }
             if round.first_sent < due {
+                continue;
+            }
+            if (bound.broken() || failing) && round.starved {
                 continue;
             }
             if bound.broken() || failing {

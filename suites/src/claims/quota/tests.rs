@@ -7,10 +7,10 @@ use gatecrash_model::claim::{Claim, Parameters, Scope, Value};
 use gatecrash_model::deployment::{
     Deployment, Gateway, Quota, Route, Site, Store, StoreKind, StoreScope, WindowAlignment,
 };
-use gatecrash_model::history::build::{HistoryBuilder, call};
+use gatecrash_model::history::build::{HistoryBuilder, call, with};
 use gatecrash_model::history::event::mark;
 use gatecrash_model::history::{EventKind, FaultStage, ReplicaState};
-use gatecrash_model::operation::{Answer, Effect, Indefinite};
+use gatecrash_model::operation::{Answer, Credential, Effect, Indefinite};
 use gatecrash_model::verdict::{Observed, Verdict};
 use gatecrash_model::{History, Name};
 use std::collections::BTreeMap;
@@ -125,6 +125,38 @@ fn shared(admit: u64, counter: fn(&str) -> String) -> HistoryBuilder {
     history.at_ms(4000).phase("hold", "sites");
     round(&mut history, 4001, "client-9", SITES, admit, counter);
     history
+}
+
+/// Round 2 of the skewed ones admits too much; a calibration request in it takes `took` ms.
+fn too_much_in_one(took: u64, repeated: bool) -> Verdict {
+    let mut history = HistoryBuilder::new(SHARED);
+    for (index, admit) in [10, 16, 10, 10].into_iter().enumerate() {
+        let index = u64::try_from(index).unwrap();
+        history.at_ms(index * 1000).phase("steady", "skewed");
+        round(&mut history, index * 1000 + 1, &format!("client-{index}"), EVEN, admit, one);
+    }
+    let takes = std::mem::replace(&mut history.takes_ns, took * 1_000_000);
+    history
+        .at_ms(1100)
+        .ok(with(call("calibration", "calibration", "calibration", "calibration"), Credential::NotNeeded));
+    history.takes_ns = takes;
+    if repeated {
+        history.at_ms(1900).mark(mark::PROLONGED, "client-1", 150_000);
+    }
+    judge("QUO-01", &[&history.build()])
+}
+
+#[test]
+fn what_is_admitted_too_much_while_the_machine_stands_still_accuses_nobody() {
+    assert_eq!(too_much_in_one(39, false).observed(), Observed::Violated);
+    let Verdict::Inconclusive(reason) = too_much_in_one(40, false) else { panic!() };
+    assert_eq!(reason.code, "machine-busy");
+    // Told again, and then all was well.
+    assert_eq!(too_much_in_one(40, true).observed(), Observed::Holds);
+    // Elsewhere it is accused all the same.
+    let mut history = shared(16, one);
+    history.at_ms(1010).late(60_000);
+    assert_eq!(judge("QUO-01", &[&history.build()]).observed(), Observed::Violated);
 }
 
 #[test]
