@@ -73,6 +73,28 @@ struct AtReplica {
     bound: Count,
 }
 
+/// How long requests took: all of them, and those that were sent while the machine was calm.
+#[derive(Default)]
+struct Paces {
+    all: Latencies,
+    calm: Latencies,
+}
+
+impl Paces {
+    fn add(&mut self, took: Option<f64>, calm: bool) {
+        self.all.add(took);
+        if calm {
+            self.calm.add(took);
+        }
+    }
+
+    /// p95 of the calm ones; `None` if they are left over by a busy machine, and too few.
+    fn calm_p95(&mut self) -> Option<f64> {
+        let few = self.calm.len() < self.all.len() && self.calm.len() < LEAST;
+        if few { None } else { self.calm.p95() }
+    }
+}
+
 /// What the requests of the outage showed.
 struct Outage {
     sent: u64,
@@ -83,7 +105,7 @@ struct Outage {
     refused: u64,
     replicas: Vec<AtReplica>,
     total: Count,
-    latencies: Latencies,
+    paces: Paces,
     hung: u64,
     first: Option<usize>,
     /// First answer of each kind, for counterexamples: an admission, a 500, another 5xx, a refusal.
@@ -193,17 +215,17 @@ impl Told<'_, '_> {
 
     /// p95 before the fault, and why there was no steady state: the quota was not enforced, or never reached.
     fn base(&self, variant: &Variant) -> (Option<f64>, Option<Reason>) {
-        let mut latencies = Latencies::default();
+        let mut paces = Paces::default();
         let mut enforced = false;
         for round in self.of_phase(variant, "steady") {
-            for seen in round.sure_calls().filter(|seen| self.is_calm(seen)) {
-                latencies.add(seen.latency_ms(self.history));
+            for seen in round.sure_calls() {
+                paces.add(seen.latency_ms(self.history), self.is_calm(seen));
             }
             let tally = Tally::of(round.sure_calls());
             let within = round.clean && !self.bound(round, round.sure_calls()).broken();
             enforced |= within && tally.rejected > 0 && tally.demand() >= self.rule.quota;
         }
-        let base = latencies.p95();
+        let base = paces.calm_p95().or_else(|| paces.all.p95());
         let unsteady = (!enforced || base.is_none()).then(|| {
             let text = format!("{}: the quota was not seen enforced before the store was lost", variant.name);
             Reason::new("no-steady-state", text)
@@ -240,7 +262,7 @@ impl Told<'_, '_> {
             refused: 0,
             replicas: Vec::new(),
             total: against(None),
-            latencies: Latencies::default(),
+            paces: Paces::default(),
             hung: 0,
             first: None,
             examples: [None; 4],
@@ -252,9 +274,7 @@ impl Told<'_, '_> {
                 names.push(target);
             }
             let latency = seen.latency_ms(self.history);
-            if self.is_calm(seen) {
-                outage.latencies.add(latency);
-            }
+            outage.paces.add(latency, self.is_calm(seen));
             if latency.is_none_or(|latency| latency >= hang_ms) {
                 outage.hung = outage.hung.saturating_add(1);
                 outage.first = outage.first.or(seen.view.completed()).or(Some(seen.view.invoked as usize));
@@ -286,10 +306,14 @@ impl Told<'_, '_> {
     /// The verdict over the outage: mode, latency, no hang.
     fn during(&self, variant: &Variant, mut outage: Outage, base_ms: Option<f64>) -> Verdict {
         let d_ms = self.scope.parameters.number("d").max(LATENCY_FLOOR_MS);
-        // Of few requests, left over by a busy machine, no p95 is made.
-        let few = len(outage.latencies.len()) < outage.sent && outage.latencies.len() < LEAST;
-        let p95 = outage.latencies.p95().unwrap_or(f64::INFINITY);
-        let added = base_ms.filter(|_| !few).map(|base| (p95 - base).max(0.0));
+        let above = |p95: f64| base_ms.map(|base| (p95 - base).max(0.0));
+        // A busy machine makes nothing faster: what is fast enough with all requests is. Only then the calm ones decide.
+        let of_all = outage.paces.all.p95().unwrap_or(f64::INFINITY);
+        let of_calm = outage.paces.calm_p95();
+        let too_slow = |p95: f64| above(p95).is_some_and(|added| added > d_ms);
+        let busy = too_slow(of_all) && of_calm.is_none();
+        let p95 = of_calm.filter(|_| too_slow(of_all)).unwrap_or(of_all);
+        let added = above(p95).filter(|_| !busy);
         let observed = outage.label(self.rule);
         let mut numbers = vec![Number::new(
             format!("{}: admitted while the store was lost", variant.name),
@@ -325,7 +349,7 @@ impl Told<'_, '_> {
                 format!("{}: {unclear} (observed: {observed})", variant.name),
             );
         }
-        if few {
+        if busy {
             let text =
                 format!("{}: the machine was busy through most of the outage, by its calibration stream", variant.name);
             return Verdict::inconclusive("machine-busy", text);
