@@ -5,6 +5,7 @@ pub(crate) mod configuration;
 pub(crate) mod contracts;
 pub(crate) mod latency;
 mod lives;
+pub(crate) mod overload;
 mod pace;
 #[cfg(test)]
 mod properties;

@@ -60,6 +60,12 @@ impl Calm {
         found.and_then(|found| self.slices.get(found)).is_none_or(|(_, slow)| *slow <= self.limit_ms)
     }
 
+    /// How many slices were as slow as `ms` and more.
+    #[must_use]
+    pub fn slower_than(&self, ms: f64) -> usize {
+        self.slices.iter().filter(|(_, slow)| *slow >= ms).count()
+    }
+
     /// Share of the slices that begin in `from..to` (ns) that were calm, 0 to 1; `None` if there are none.
     #[must_use]
     pub fn share(&self, from: u64, to: u64) -> Option<f64> {
@@ -98,6 +104,7 @@ mod tests {
         assert_eq!(calm.share(2 * SLICE_NS, 3 * SLICE_NS), Some(0.0));
         let slow = every_50_ms(8, |_| Some(40.0));
         assert_eq!(slow.share(0, u64::MAX), Some(1.0));
+        assert_eq!((slow.slower_than(40.0), slow.slower_than(41.0)), (8, 0));
     }
 
     #[test]

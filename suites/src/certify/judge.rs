@@ -8,7 +8,7 @@ use gatecrash_model::history::format;
 use gatecrash_model::profile::Scalar;
 use gatecrash_model::run_record::{ClaimRecord, Denominator, ExperimentRecord, RunRecord, RunResult};
 use gatecrash_model::series::Series;
-use gatecrash_model::verdict::{Declared, Standing};
+use gatecrash_model::verdict::{Declared, Reason, Standing};
 use gatecrash_model::{Claim, ClaimId, History, Verdict};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -177,12 +177,13 @@ pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<Str
 pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&String>) -> RunRecord {
     let all: BTreeMap<ClaimId, Claim> = claims::all().into_iter().map(|claim| (claim.claim_id(), claim)).collect();
     let deployment = record.deployment.scaled(record.scale);
+    let overloaded: BTreeMap<&str, Reason> = histories
+        .iter()
+        .filter_map(|history| Some((history.experiment(), claims::overload::overloaded(history)?)))
+        .collect();
     for claim in &mut record.claims {
         claim.verdict = finite(if claim.declared == Declared::NotApplicable {
-            Verdict::NotApplicable(gatecrash_model::verdict::Reason::new(
-                "not-applicable",
-                claim.declared_source.clone(),
-            ))
+            Verdict::NotApplicable(Reason::new("not-applicable", claim.declared_source.clone()))
         } else if let Some(known) = all.get(&claim.id) {
             let read: Vec<&History> = histories
                 .iter()
@@ -201,7 +202,9 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
                 .find_map(|experiment| {
                     experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
                 });
-            doubted((known.check)(&scope), problem, doubt)
+            let overloaded = read.iter().find_map(|history| overloaded.get(history.experiment()));
+            let verdict = claims::overload::excused(known.id, (known.check)(&scope), overloaded);
+            doubted(verdict, problem, doubt)
         } else {
             Verdict::inconclusive("unknown-claim", format!("this version of gatecrash has no claim `{}`", claim.id))
         });

@@ -3,6 +3,7 @@
 //! allowed for, and decides nothing.
 
 use super::common::{Latencies, Phase, Service, latency_limit, stream};
+pub(crate) use super::overload::calm;
 use gatecrash_model::History;
 use gatecrash_model::calm::Calm;
 use gatecrash_model::operation::stream as streams;
@@ -14,16 +15,6 @@ pub(crate) const LEAST: usize = 20;
 const ONE_IN: u64 = 4;
 /// A request through a gateway waits for the machine about so many times as often as one of calibration.
 const HOPS: f64 = 4.0;
-
-/// Which slices of `history` were calm; all, if it has no calibration stream.
-pub(crate) fn calm(history: &History) -> Calm {
-    let calibrations = stream(history, streams::CALIBRATION);
-    Calm::of(calibrations.map(|seen| {
-        let answered = seen.outcome.is_some_and(|(_, _, answer)| answer.is_success());
-        let took = if answered { seen.latency_ms(history) } else { None };
-        (seen.view.intended_at(history.events()), took)
-    }))
-}
 
 /// p95 (ms) of calibration in the calm slices of `within`.
 fn calibrated(history: &History, calm: &Calm, within: &[Phase]) -> Option<f64> {
