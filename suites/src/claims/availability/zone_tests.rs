@@ -56,7 +56,7 @@ fn losses_after_the_gap_beyond_the_zone_or_after_its_return_break_it() {
         (zone_loss(half(20_000, 60_000)), "a zone lost: 50", "success (a zone lost)"),
         (
             zone_loss(all(20_010, 24_000)),
-            "a zone lost: 79.7 % of the requests in the gap",
+            "a zone lost: 79.2 % of the requests in the gap",
             "lost in the gap (a zone lost)",
         ),
         (
