@@ -1,5 +1,7 @@
 //! All claims, one file per family, ordered by id.
 
+pub(crate) mod availability;
+pub(crate) mod balance;
 mod common;
 pub(crate) mod configuration;
 pub(crate) mod contracts;
@@ -18,8 +20,16 @@ pub(crate) mod tokens;
 use gatecrash_model::Claim;
 
 /// The families.
-const FAMILIES: &[&[Claim]] =
-    &[configuration::CLAIMS, contracts::CLAIMS, latency::CLAIMS, quota::CLAIMS, security::CLAIMS, tokens::CLAIMS];
+const FAMILIES: &[&[Claim]] = &[
+    availability::CLAIMS,
+    balance::CLAIMS,
+    configuration::CLAIMS,
+    contracts::CLAIMS,
+    latency::CLAIMS,
+    quota::CLAIMS,
+    security::CLAIMS,
+    tokens::CLAIMS,
+];
 
 /// Every claim there is, ordered by id.
 #[must_use]

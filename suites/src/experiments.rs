@@ -1,20 +1,26 @@
 //! All experiments, one story per file.
 
+mod balance;
 mod canaries;
+mod component_loss;
 mod contract_changes;
 mod control_plane_outage;
 mod data_path;
+mod double_jeopardy;
 mod management_latency;
 mod paired_starts;
 mod quota_restart;
 mod quota_shared;
 mod revocation;
 mod rounds;
+mod site_loss;
+mod sites;
 mod slow_contracts;
 mod start_without_control_plane;
 mod store_loss;
 mod store_misbehaves;
 mod token_matrix;
+mod zone_loss;
 
 use crate::experiment::Experiment;
 
@@ -27,6 +33,9 @@ pub fn all() -> Vec<Experiment> {
         contract_changes::EXPERIMENT,
         start_without_control_plane::EXPERIMENT,
         revocation::EXPERIMENT,
+        double_jeopardy::EXPERIMENT,
+        site_loss::EXPERIMENT,
+        zone_loss::EXPERIMENT,
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         token_matrix::EXPERIMENT,
@@ -34,7 +43,9 @@ pub fn all() -> Vec<Experiment> {
         quota_restart::EXPERIMENT,
         paired_starts::EXPERIMENT,
         slow_contracts::EXPERIMENT,
+        balance::EXPERIMENT,
         control_plane_outage::EXPERIMENT,
+        component_loss::EXPERIMENT,
         data_path::EXPERIMENT,
     ]
 }
@@ -42,5 +53,6 @@ pub fn all() -> Vec<Experiment> {
 /// Whether nothing may run beside an experiment: those that compare percentiles of a few milliseconds. Another lab that
 /// starts a dozen processes or containers moves them more than what they are there to find.
 pub(crate) fn runs_alone(experiment: &Experiment) -> bool {
-    [control_plane_outage::EXPERIMENT.name, data_path::EXPERIMENT.name].contains(&experiment.name)
+    [control_plane_outage::EXPERIMENT.name, component_loss::EXPERIMENT.name, data_path::EXPERIMENT.name]
+        .contains(&experiment.name)
 }

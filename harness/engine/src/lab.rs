@@ -14,6 +14,7 @@ mod lateness;
 mod management;
 mod operations;
 mod replicas;
+mod rotation;
 mod secrets;
 mod topology;
 mod traffic;
@@ -197,6 +198,8 @@ struct State {
     faults: BTreeMap<u32, gatecrash_model::fault::Fault>,
     /// Backends in rotation, by ingress.
     in_rotation: BTreeMap<String, BTreeSet<String>>,
+    /// Replicas that their ingress is not to use.
+    withdrawn: BTreeSet<String>,
     /// Latest stamp heard on each event stream.
     heard: BTreeMap<String, u64>,
     tasks: Vec<JoinHandle<()>>,

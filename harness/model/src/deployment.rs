@@ -174,6 +174,12 @@ impl Site {
         self.zones.get(at).map_or("", String::as_str)
     }
 
+    /// How many of its zones have a replica at the start.
+    #[must_use]
+    pub fn used_zones(&self) -> usize {
+        self.zones.len().min(usize::try_from(self.replicas).unwrap_or(usize::MAX))
+    }
+
     /// Name of its ingress.
     #[must_use]
     pub fn ingress(&self) -> String {

@@ -321,6 +321,9 @@ pub struct IngressConfig {
     pub probe_threshold: u32,
     /// Backends at the start.
     pub backends: Vec<Backend>,
+    /// Switched-on defects: those of an ingress; it knows those of gateways and does without them.
+    #[serde(default)]
+    pub defects: Vec<String>,
 }
 
 /// Configuration of a probe, which has no control listener: it dials its targets, prints one line

@@ -39,6 +39,7 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         | Needs::KeptConfiguration => CLUSTER,
         Needs::TwoSites | Needs::SharedStore | Needs::SharedRevocation => SITES,
         Needs::TwoSigning => STRANGERS,
+        Needs::TwoClusters => TWINS,
         Needs::PeeredContracts | Needs::KeptOutside => PEERED,
     }
 }
@@ -120,4 +121,24 @@ store: {kind: stub, scope: site}
 quota: {limit: 100, window: 10s, alignment: first-request}
 "#,
     limits: &[],
+};
+
+/// Two sites with two replicas each, each with a store of its own.
+const TWINS: Shape = Shape {
+    name: "twins",
+    yaml: r#"
+version: "1.0"
+name: twins
+profile: strict
+gateway:
+  adapter: reference
+  settings: {state: redis, contracts: downloaded, revocation: cluster, onStoreLoss: local, keepConfiguration: disk}
+sites:
+  - {name: eu, zones: [a, b], replicas: 2}
+  - {name: us, zones: [a, b], replicas: 2}
+controlPlane: {pollInterval: 5s, ingressTimeout: 30s}
+store: {kind: stub, scope: site}
+quota: {limit: 100, window: 10s, alignment: first-request}
+"#,
+    limits: &["CFG-02/b", "CFG-02/c", "CON-02"],
 };

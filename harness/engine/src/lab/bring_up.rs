@@ -303,6 +303,9 @@ impl Lab {
         let management = site.is_some_and(|site| site.management_ingress() == part.name);
         let mut timeout = Duration::from_secs(60);
         let mut backends = Vec::new();
+        // Only what stands before the gateways is under test with them.
+        let before_gateways = site.is_some_and(|site| site.ingress() == part.name);
+        let defects = if before_gateways { self.deployment().gateway.defects.clone() } else { Vec::new() };
         if management {
             timeout =
                 self.deployment().control_plane.as_ref().map_or(timeout, |control_plane| control_plane.ingress_timeout);
@@ -329,6 +332,7 @@ impl Lab {
             probe_interval_ms: millis(probe_interval),
             probe_threshold: 2,
             backends,
+            defects,
         }
     }
 

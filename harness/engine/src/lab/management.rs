@@ -191,6 +191,9 @@ impl Lab {
         let mut backends = Vec::new();
         for replica in self.replicas_of(&site.name) {
             let state = self.state();
+            if state.withdrawn.contains(&replica.name) {
+                continue;
+            }
             let address = |port| {
                 let key = super::topology::LinkKey::new(&site.ingress(), &replica.name, port);
                 state.links.get(&key).map(|link| link.address().to_string()).unwrap_or_default()

@@ -46,6 +46,8 @@ pub struct Call {
     pub token: Option<Token>,
     /// How long it may take; `None`: 5 s scaled, at least 1 s.
     pub timeout: Option<Duration>,
+    /// Whether its connection closes after it: no later request uses it.
+    pub close: bool,
 }
 
 impl Call {
@@ -60,7 +62,15 @@ impl Call {
             credential: Credential::Valid,
             token: None,
             timeout: None,
+            close: false,
         }
+    }
+
+    /// The same call, its connection closed after it.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
     }
 
     /// The same call with this credential.
@@ -157,6 +167,9 @@ impl Lab {
         let mut builder = Request::get(format!("http://{host}{path}?op={op}"))
             .header(OP_HEADER, op)
             .header("cache-control", "no-store");
+        if call.close {
+            builder = builder.header("connection", "close");
+        }
         let mut digest = String::new();
         let carries_token = match call.credential {
             Credential::Missing | Credential::UnknownClient | Credential::NotNeeded => false,

@@ -193,7 +193,7 @@ impl Lab {
         context
     }
 
-    fn event(&self, name: &str, state: ReplicaState, detail: &str) {
+    pub(super) fn event(&self, name: &str, state: ReplicaState, detail: &str) {
         let site = self
             .replicas()
             .into_iter()

@@ -44,6 +44,11 @@ impl Traffic {
         self.sent.load(Ordering::Relaxed)
     }
 
+    /// Sends no more; what was sent is still waited for.
+    pub fn halt(&self) {
+        self.stopper.stop();
+    }
+
     /// The task alone: it ends with the lab.
     pub(super) fn until_the_end(self) -> JoinHandle<()> {
         self.task
