@@ -3,6 +3,7 @@
 mod common;
 pub(crate) mod configuration;
 pub(crate) mod contracts;
+pub(crate) mod draining;
 pub(crate) mod latency;
 mod lives;
 mod pace;
@@ -17,8 +18,15 @@ pub(crate) mod tokens;
 use gatecrash_model::Claim;
 
 /// The families.
-const FAMILIES: &[&[Claim]] =
-    &[configuration::CLAIMS, contracts::CLAIMS, latency::CLAIMS, quota::CLAIMS, security::CLAIMS, tokens::CLAIMS];
+const FAMILIES: &[&[Claim]] = &[
+    configuration::CLAIMS,
+    contracts::CLAIMS,
+    draining::CLAIMS,
+    latency::CLAIMS,
+    quota::CLAIMS,
+    security::CLAIMS,
+    tokens::CLAIMS,
+];
 
 /// Every claim there is, ordered by id.
 #[must_use]

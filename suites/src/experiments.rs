@@ -4,10 +4,12 @@ mod canaries;
 mod contract_changes;
 mod control_plane_outage;
 mod data_path;
+mod drain;
 mod management_latency;
 mod paired_starts;
 mod quota_restart;
 mod quota_shared;
+mod ready_means_serving;
 mod revocation;
 mod rounds;
 mod slow_contracts;
@@ -30,6 +32,8 @@ pub fn all() -> Vec<Experiment> {
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         token_matrix::EXPERIMENT,
+        ready_means_serving::EXPERIMENT,
+        drain::EXPERIMENT,
         quota_shared::EXPERIMENT,
         quota_restart::EXPERIMENT,
         paired_starts::EXPERIMENT,

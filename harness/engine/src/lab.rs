@@ -15,6 +15,7 @@ mod management;
 mod operations;
 mod replicas;
 mod secrets;
+mod told;
 mod topology;
 mod traffic;
 
@@ -23,6 +24,7 @@ pub use management::Managed;
 pub use operations::{Call, Outcome, Target};
 pub use replicas::{Disk, Replica};
 pub use secrets::Token;
+pub use told::Told;
 pub use traffic::{Traffic, TrafficSpec};
 
 use crate::client::Client;
