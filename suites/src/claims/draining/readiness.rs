@@ -7,6 +7,7 @@ use crate::claims::configuration::{telling, words, wrong};
 use crate::claims::lives::Lives;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::deployment::Policy;
+use gatecrash_model::history::event::mark;
 use gatecrash_model::history::{EventKind, ReplicaState};
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
@@ -37,9 +38,16 @@ fn starts(history: &History, after: u64) -> Vec<Start> {
     let mut begun: Option<u64> = None;
     let mut starts: Vec<Start> = Vec::new();
     let contracts = history.name("contracts");
+    let (bring_up, declared) = (history.name("bring-up"), history.name(mark::NOT_READY_DECLARED));
     for (_, event) in history.others() {
         match event.kind {
-            EventKind::Phase { .. } => begun = begun.or(Some(event.at)),
+            EventKind::Phase { phase, .. } if Some(phase) != bring_up => begun = begun.or(Some(event.at)),
+            // The story is about to end it: what it answers from here on says nothing about its start.
+            EventKind::Mark { name, subject, .. } if Some(name) == declared => {
+                for start in starts.iter_mut().filter(|start| start.replica == subject && start.to > event.at) {
+                    start.to = event.at;
+                }
+            }
             EventKind::Replica { replica, state: ReplicaState::Starting, .. } if begun.is_some() => {
                 let life = lives.of(replica).iter().filter(|turn| turn.at > event.at);
                 let mut life = life.take_while(|turn| turn.state != ReplicaState::Starting);
@@ -61,6 +69,7 @@ fn starts(history: &History, after: u64) -> Vec<Start> {
             | EventKind::Completed { .. }
             | EventKind::Arrived { .. }
             | EventKind::Fault { .. }
+            | EventKind::Phase { .. }
             | EventKind::Mark { .. }
             | EventKind::Replica { .. }
             | EventKind::Contact { .. }

@@ -112,7 +112,9 @@ impl Read {
             }
         }
         for seen in stream(history, INGRESS) {
-            read.ingress.add(history, &seen);
+            if stops.iter().any(|stop| seen.ended() >= stop.at && stop.gone.is_none_or(|gone| seen.sent <= gone)) {
+                read.ingress.add(history, &seen);
+            }
         }
         let told = told_close(history);
         for seen in stream(history, KEEP_ALIVE) {
