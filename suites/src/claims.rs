@@ -12,7 +12,7 @@ mod properties;
 pub(crate) mod quota;
 #[cfg(test)]
 mod sample;
-mod security;
+pub(crate) mod security;
 pub(crate) mod tokens;
 
 use gatecrash_model::Claim;

@@ -1,5 +1,6 @@
 //! All experiments, one story per file.
 
+mod broken_policy;
 mod canaries;
 mod contract_changes;
 mod control_plane_outage;
@@ -9,8 +10,10 @@ mod management_latency;
 mod paired_starts;
 mod quota_restart;
 mod quota_shared;
+mod quota_told;
 mod ready_means_serving;
 mod revocation;
+mod rolling_restart;
 mod rounds;
 mod slow_contracts;
 mod start_without_control_plane;
@@ -32,8 +35,11 @@ pub fn all() -> Vec<Experiment> {
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         token_matrix::EXPERIMENT,
+        rolling_restart::EXPERIMENT,
         ready_means_serving::EXPERIMENT,
         drain::EXPERIMENT,
+        quota_told::EXPERIMENT,
+        broken_policy::EXPERIMENT,
         quota_shared::EXPERIMENT,
         quota_restart::EXPERIMENT,
         paired_starts::EXPERIMENT,

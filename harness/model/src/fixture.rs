@@ -393,6 +393,6 @@ pub enum StreamEvent {
 pub fn is_protected(policies: &[Policy]) -> bool {
     policies.iter().any(|policy| match policy {
         Policy::Jwt | Policy::ClientId => true,
-        Policy::Quota => false,
+        Policy::Quota | Policy::Unbuildable => false,
     })
 }

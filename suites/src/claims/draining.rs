@@ -2,9 +2,12 @@
 
 mod failures;
 mod readiness;
+mod rolling;
 mod stop;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use failures::Failures;
 
 use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
 
@@ -13,6 +16,20 @@ pub(crate) const DRAIN: &str = "drain";
 
 /// Name of the experiment that starts a replica while the control plane is slow or sends half a configuration.
 pub(crate) const READINESS: &str = "ready-means-serving";
+
+/// Name of the experiment that restarts all replicas, one after the other, over and over.
+pub(crate) const ROLLING: &str = "rolling-restart";
+
+/// Stream: open-loop requests through the ingresses while replicas restart.
+pub(crate) const ROLLED: &str = "rolling";
+/// Stream: requests through the ingresses that their upstream answers late, while replicas restart.
+pub(crate) const ROLLED_SLOW: &str = "rolling-slow";
+/// Stream: a token that was issued before the restarts, used at each replica after its own.
+pub(crate) const ROLLED_TOKEN: &str = "rolling-token";
+/// Stream: a quota that was spent before the restarts, asked for at each replica after its own.
+pub(crate) const ROLLED_QUOTA: &str = "rolling-quota";
+/// Mark: this key's quota window began, and its quota is spent; value: milliseconds for which it must stay so.
+pub(crate) const SPENT_MS: &str = "quota-spent-ms";
 
 /// Stream: requests that their upstream answers late, sent before SIGTERM.
 pub(crate) const IN_FLIGHT: &str = "drain-in-flight";
@@ -24,7 +41,7 @@ pub(crate) const KEEP_ALIVE: &str = "drain-keep-alive";
 pub(crate) const INGRESS: &str = "drain-ingress";
 
 /// The claims of this family, ordered by id.
-pub(crate) const CLAIMS: &[Claim] = &[DRN_01, DRN_03];
+pub(crate) const CLAIMS: &[Claim] = &[DRN_01, DRN_02, DRN_03];
 
 const fn window(name: &'static str, seconds: f64, help: &'static str) -> Parameter {
     Parameter { name, default: Some(Value::Seconds(seconds)), min: 0.1, max: 3600.0, words: &[], help }
@@ -52,6 +69,35 @@ const DRN_01: Claim = Claim {
     reads: Reads::Experiments(&[DRAIN]),
     minimum: stop::MINIMUM,
     check: stop::drn_01,
+};
+
+const DRN_02: Claim = Claim {
+    id: "DRN-02",
+    statement: "a rolling restart loses no request and no state: tokens stay valid, spent quotas stay spent",
+    source: "seeds I11, M1; claims.md section 3, rows 1, 63",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "requests",
+            default: Some(Value::Number(20_000.0)),
+            min: 1_000.0,
+            max: 10_000_000.0,
+            words: &[],
+            help: "requests during the restarts, at least, at scale 1; at a smaller scale that share of them, and 1,000 at least: the report prints how many there were, and 3/n as the upper bound (default: ours)",
+        },
+        Parameter {
+            name: "budget",
+            default: Some(Value::Number(0.0)),
+            min: 0.0,
+            max: 1_000_000.0,
+            words: &[],
+            help: "requests that may fail (default: none)",
+        },
+    ],
+    needs: &[Capability::ReplicaFaults, Capability::TwoReplicas],
+    reads: Reads::Experiments(&[ROLLING]),
+    minimum: rolling::MINIMUM,
+    check: rolling::drn_02,
 };
 
 const DRN_03: Claim = Claim {

@@ -11,15 +11,15 @@ const LEAST_TIMEOUT: Duration = Duration::from_millis(900);
 
 /// Requests that should all succeed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Failures {
+pub(crate) struct Failures {
     /// How many there were.
-    pub(super) asked: u64,
+    pub(crate) asked: u64,
     /// How many of them were not answered 2xx.
-    pub(super) failed: u64,
+    pub(crate) failed: u64,
     /// The first that failed, in words.
-    pub(super) first: Option<String>,
+    pub(crate) first: Option<String>,
     /// The first few that failed.
-    pub(super) events: Vec<EventRef>,
+    pub(crate) events: Vec<EventRef>,
     /// Whether one failed whatever the machine did.
     certain: bool,
     /// When those without an answer were sent, and ended or should have.
@@ -28,7 +28,7 @@ pub(super) struct Failures {
 
 impl Failures {
     /// Adds a request.
-    pub(super) fn add(&mut self, history: &History, seen: &Seen<'_>) {
+    pub(crate) fn add(&mut self, history: &History, seen: &Seen<'_>) {
         self.asked = self.asked.saturating_add(1);
         if seen.outcome.is_some_and(|(_, _, answer)| answer.is_success()) {
             return;
@@ -49,7 +49,7 @@ impl Failures {
 
     /// Why the failures may be none of the gateway's: all of them are answers that never came, and the record has a hole or
     /// the harness was late at the time.
-    pub(super) fn doubt(&self, history: &History) -> Option<Reason> {
+    pub(crate) fn doubt(&self, history: &History) -> Option<Reason> {
         let (false, Some((from, to))) = (self.certain, self.silent) else { return None };
         record_doubt(history).or_else(|| late_doubt(history, LEAST_TIMEOUT, from, to))
     }
