@@ -5,6 +5,7 @@ pub(crate) mod balance;
 mod common;
 pub(crate) mod configuration;
 pub(crate) mod contracts;
+pub(crate) mod draining;
 pub(crate) mod latency;
 mod lives;
 pub(crate) mod overload;
@@ -14,7 +15,7 @@ mod properties;
 pub(crate) mod quota;
 #[cfg(test)]
 mod sample;
-mod security;
+pub(crate) mod security;
 pub(crate) mod tokens;
 
 use gatecrash_model::Claim;
@@ -25,6 +26,7 @@ const FAMILIES: &[&[Claim]] = &[
     balance::CLAIMS,
     configuration::CLAIMS,
     contracts::CLAIMS,
+    draining::CLAIMS,
     latency::CLAIMS,
     quota::CLAIMS,
     security::CLAIMS,

@@ -1,17 +1,22 @@
 //! All experiments, one story per file.
 
 mod balance;
+mod broken_policy;
 mod canaries;
 mod component_loss;
 mod contract_changes;
 mod control_plane_outage;
 mod data_path;
 mod double_jeopardy;
+mod drain;
 mod management_latency;
 mod paired_starts;
 mod quota_restart;
 mod quota_shared;
+mod quota_told;
+mod ready_means_serving;
 mod revocation;
+mod rolling_restart;
 mod rounds;
 mod site_loss;
 mod sites;
@@ -39,6 +44,11 @@ pub fn all() -> Vec<Experiment> {
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         token_matrix::EXPERIMENT,
+        rolling_restart::EXPERIMENT,
+        ready_means_serving::EXPERIMENT,
+        drain::EXPERIMENT,
+        quota_told::EXPERIMENT,
+        broken_policy::EXPERIMENT,
         quota_shared::EXPERIMENT,
         quota_restart::EXPERIMENT,
         paired_starts::EXPERIMENT,

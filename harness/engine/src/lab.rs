@@ -16,6 +16,7 @@ mod operations;
 mod replicas;
 mod rotation;
 mod secrets;
+mod told;
 mod topology;
 mod traffic;
 
@@ -24,6 +25,7 @@ pub use management::Managed;
 pub use operations::{Call, Outcome, Target};
 pub use replicas::{Disk, Replica};
 pub use secrets::Token;
+pub use told::Told;
 pub use traffic::{Traffic, TrafficSpec};
 
 use crate::client::Client;

@@ -131,6 +131,9 @@ pub enum Policy {
     ClientId,
     /// Requests are counted by client and limited by the deployment's quota.
     Quota,
+    /// One that no gateway can build: published on purpose by an experiment (SEC-02), never part of a deployment.
+    #[schemars(skip)]
+    Unbuildable,
 }
 
 /// A quota: so many requests in a window.

@@ -35,6 +35,10 @@ use serde::{Deserialize, Serialize};
 
 /// Header with the id of an operation.
 pub const OP_HEADER: &str = "x-gatecrash-op";
+/// Header with milliseconds that an upstream waits before it answers a request, at most [`LONGEST_DELAY_MS`].
+pub const DELAY_HEADER: &str = "x-gatecrash-delay-ms";
+/// The longest that an upstream waits because a request says so.
+pub const LONGEST_DELAY_MS: u64 = 60_000;
 /// Header in which a gateway replica names itself to control planes, and the reference gateway to clients.
 pub const REPLICA_HEADER: &str = "x-gateway-replica";
 /// Header in which the reference gateway says which configuration version answered.
@@ -223,6 +227,10 @@ pub struct GatewayConfig {
     pub management_timeout_ms: u64,
     /// Milliseconds that a store command may take before `on_store_loss` decides.
     pub store_timeout_ms: u64,
+    /// Milliseconds after SIGTERM for which connections are still accepted: the time that load balancers have to withdraw the replica.
+    pub withdraw_ms: u64,
+    /// Milliseconds after SIGTERM that requests in flight have to finish.
+    pub drain_ms: u64,
     /// `closed` (503), `open` (not counted), `local` (counted by the replica), `error` (500).
     pub on_store_loss: String,
     /// `memory` or `redis`.
@@ -388,6 +396,6 @@ pub enum StreamEvent {
 pub fn is_protected(policies: &[Policy]) -> bool {
     policies.iter().any(|policy| match policy {
         Policy::Jwt | Policy::ClientId => true,
-        Policy::Quota => false,
+        Policy::Quota | Policy::Unbuildable => false,
     })
 }

@@ -7,6 +7,7 @@
 //! requests in flight while the last fifth of the quota was spent, which alone could still be decided on an old count.
 
 mod canary;
+mod contract;
 pub(crate) mod marks;
 mod restart;
 mod rounds;
@@ -27,6 +28,13 @@ pub(crate) const RESTART: &str = "quota-restart";
 pub(crate) const STORE_LOSS: &str = "store-loss";
 /// Name of the experiment in which the store stub misbehaves.
 pub(crate) const STORE_MISBEHAVES: &str = "store-misbehaves";
+
+/// Name of the experiment in which lone clients do what answers tell them.
+pub(crate) const TOLD: &str = "quota-told";
+/// Stream: a lone client asks, one request after the other.
+pub(crate) const LONE: &str = "quota-lone";
+/// Stream: a lone client spends a whole quota at once.
+pub(crate) const AT_ONCE: &str = "quota-at-once";
 
 /// `s` of the bound.
 const SYNC_INTERVAL: Parameter = Parameter {
@@ -173,5 +181,33 @@ pub(crate) const CLAIMS: &[Claim] = &[
         reads: Reads::Experiments(&[STORE_LOSS, STORE_MISBEHAVES]),
         minimum: 1,
         check: store_loss::declared_mode,
+    },
+    Claim {
+        id: "QUO-08",
+        statement: "what a client is told of its window is true: a reset restores all of Q, twice Q at most around an edge, rejections have their status, Remaining invites no rejection",
+        source: "Flex rate limiting; RFC 6585 section 4; draft-ietf-httpapi-ratelimit-headers; claims.md section 3, row 56",
+        level: Level::Extended,
+        parameters: &[
+            Parameter {
+                name: "e",
+                default: Some(Value::Millis(100.0)),
+                min: 1.0,
+                max: 60_000.0,
+                words: &[],
+                help: "so long after the reset that it was told, a request must be admitted, and so long before it none (default: ours)",
+            },
+            Parameter {
+                name: "reject_status",
+                default: Some(Value::Number(429.0)),
+                min: 400.0,
+                max: 599.0,
+                words: &[],
+                help: "status of a request over quota (default: RFC 6585)",
+            },
+        ],
+        needs: &[Capability::Quota],
+        reads: Reads::Experiments(&[TOLD]),
+        minimum: contract::MINIMUM,
+        check: contract::quo_08,
     },
 ];

@@ -1,13 +1,15 @@
 //! Is a protected route ever served without its policies? One claim, read in every history.
 
+mod broken;
+
 use super::common::{count, ms, record_doubt};
 use super::lives::{Lives, Offences, status};
 use gatecrash_model::History;
-use gatecrash_model::claim::{Claim, Level, Reads, Scope};
+use gatecrash_model::claim::{Capability, Claim, Level, Reads, Scope};
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
 
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[SEC_01];
+pub(crate) const CLAIMS: &[Claim] = &[SEC_01, SEC_02];
 
 const SEC_01: Claim = Claim {
     id: "SEC-01",
@@ -19,6 +21,23 @@ const SEC_01: Claim = Claim {
     reads: Reads::Every,
     minimum: 100,
     check: sec_01,
+};
+
+/// Name of the experiment in which a policy cannot be built, and then what policies need is away.
+pub(crate) const BROKEN_POLICY: &str = "broken-policy";
+/// Mark: a configuration was published in which a policy of this route cannot be built.
+pub(crate) const BROKEN_ROUTE: &str = "broken-route";
+
+const SEC_02: Claim = Claim {
+    id: "SEC-02",
+    statement: "a route whose policy cannot be built, or whose policy needs what is away, fails closed; its siblings go on",
+    source: "Flex: \"Plugin configured to fail closed\"; claims.md section 3, rows 29, 30, 31",
+    level: Level::Core,
+    parameters: &[],
+    needs: &[Capability::ControlPlane, Capability::NetworkFaults],
+    reads: Reads::Experiments(&[BROKEN_POLICY]),
+    minimum: broken::MINIMUM,
+    check: broken::sec_02,
 };
 
 /// Requests that must be refused and were admitted, over all histories.

@@ -91,7 +91,7 @@ async fn run(lab: Lab) -> Result<(), LabError> {
 /// Publishes a long window where there is a control plane, and makes sure that it is in force at every replica.
 /// If that cannot be seen, the deployment's own window stays the one that is marked: shorter than what is in force can
 /// hide a violation, but never make one.
-async fn lengthen(lab: &Lab, rounds: &mut Rounds, replicas: &[Replica]) -> Result<(), LabError> {
+pub(super) async fn lengthen(lab: &Lab, rounds: &mut Rounds, replicas: &[Replica]) -> Result<(), LabError> {
     if lab.deployment().control_plane.is_none() {
         return Ok(());
     }

@@ -166,7 +166,10 @@ impl Lab {
     }
 
     /// Waits until every ingress has all of its site's replicas in rotation.
-    async fn wait_rotation(&self) -> Result<(), LabError> {
+    ///
+    /// # Errors
+    /// `NotReady` with the first that is missing; `Interrupted`.
+    pub async fn wait_rotation(&self) -> Result<(), LabError> {
         let began = self.now();
         loop {
             let missing = {

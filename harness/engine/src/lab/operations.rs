@@ -1,6 +1,7 @@
 //! Checked operations: each writes its invocation and its completion.
 
 use super::secrets::Token;
+use super::told::Told;
 use super::topology::{self, FIXTURE_PORT, LinkKey};
 use super::{Lab, LabError};
 use crate::client::{Transport, classify};
@@ -9,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gatecrash_model::deployment::{CALIBRATION, CLIENT, Policy};
-use gatecrash_model::fixture::{CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, OP_HEADER};
+use gatecrash_model::fixture::{CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, DELAY_HEADER, OP_HEADER};
 use gatecrash_model::history::EventKind;
 use gatecrash_model::operation::{Answer, Credential, Effect, Indefinite, Operation, Verb};
 use http_body_util::Full;
@@ -46,7 +47,9 @@ pub struct Call {
     pub token: Option<Token>,
     /// How long it may take; `None`: 5 s scaled, at least 1 s.
     pub timeout: Option<Duration>,
-    /// Whether its connection closes after it: no later request uses it.
+    /// How long the upstream waits before it answers; zero: not at all.
+    pub upstream_delay: Duration,
+    /// Whether its connection closes after it: no later request uses it, and it uses none that was there.
     pub close: bool,
 }
 
@@ -62,6 +65,7 @@ impl Call {
             credential: Credential::Valid,
             token: None,
             timeout: None,
+            upstream_delay: Duration::ZERO,
             close: false,
         }
     }
@@ -84,6 +88,13 @@ impl Call {
     #[must_use]
     pub fn token(mut self, token: &Token) -> Self {
         self.token = Some(token.clone());
+        self
+    }
+
+    /// The same call, answered by the upstream after so long.
+    #[must_use]
+    pub fn answered_after(mut self, delay: Duration) -> Self {
+        self.upstream_delay = delay;
         self
     }
 
@@ -122,6 +133,17 @@ impl Lab {
         let intended = monotonic_ns();
         let prepared = self.prepare(&call).await;
         self.send(prepared, intended).await.0
+    }
+
+    /// Sends one checked call, waits for its end, and writes what the headers of its answer tell a client besides: marks of
+    /// [`told`], subject: the operation.
+    pub async fn call_told(&self, call: Call) -> (Outcome, Told) {
+        let intended = monotonic_ns();
+        let prepared = self.prepare(&call).await;
+        let (outcome, transport) = self.send(prepared, intended).await;
+        let told = Told::of(&transport);
+        told.write(self, outcome.op);
+        (outcome, told)
     }
 
     /// How long a call may take unless it says otherwise.
@@ -167,6 +189,10 @@ impl Lab {
         let mut builder = Request::get(format!("http://{host}{path}?op={op}"))
             .header(OP_HEADER, op)
             .header("cache-control", "no-store");
+        if !call.upstream_delay.is_zero() {
+            let delay_ms = u64::try_from(call.upstream_delay.as_millis()).unwrap_or(u64::MAX);
+            builder = builder.header(DELAY_HEADER, delay_ms);
+        }
         if call.close {
             builder = builder.header("connection", "close");
         }

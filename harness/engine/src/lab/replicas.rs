@@ -298,6 +298,33 @@ impl Lab {
         files::early_end(name, &address, how, &log).into()
     }
 
+    /// Waits until a component that was asked to end is gone, and writes that it is; `None` if it still runs after `within`.
+    ///
+    /// # Errors
+    /// `Interrupted`.
+    pub async fn wait_gone(&self, name: &str, within: Duration) -> Result<Option<Duration>, LabError> {
+        let began = self.now();
+        loop {
+            let state = self.inner.kit.runtime.state(&self.inner.network, name).await;
+            let waited = self.inner.kit.clock.since(began);
+            match state {
+                RunState::Ended(how) => {
+                    self.event(name, ReplicaState::Gone, &how);
+                    return Ok(Some(waited));
+                }
+                RunState::Absent => {
+                    self.event(name, ReplicaState::Gone, "");
+                    return Ok(Some(waited));
+                }
+                RunState::Running | RunState::Paused => {}
+            }
+            if waited >= within {
+                return Ok(None);
+            }
+            self.hold(LOOK_EVERY.min(within)).await?;
+        }
+    }
+
     async fn fault_replica(&self, name: &str, what: ReplicaFault) -> Result<super::Active, LabError> {
         self.inject(gatecrash_model::fault::Fault::Replica { name: name.to_owned(), what }).await
     }

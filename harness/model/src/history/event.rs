@@ -166,6 +166,18 @@ pub enum ReplicaState {
     DiskWiped,
 }
 
+/// Marks of what an answer's headers told its client, of the few operations that are read for it; subject: the operation's id.
+pub mod told {
+    /// There was a whole answer; value 1 if it told its client to close the connection, else 0.
+    pub const CLOSES: &str = "told-close";
+    /// Requests that are left in the window.
+    pub const REMAINING: &str = "told-remaining";
+    /// Milliseconds to the end of the window.
+    pub const RESET_MS: &str = "told-reset-ms";
+    /// Milliseconds after which to come again.
+    pub const RETRY_AFTER_MS: &str = "told-retry-after-ms";
+}
+
 /// Names of marks that more than one file must agree on. An experiment may have marks of its own.
 pub mod mark {
     /// A configuration was published; subject: what changed; value: its version.

@@ -1,0 +1,87 @@
+//! A policy of a protected route cannot be built; then the store that policies ask is away. Who gets in, and do the other routes go
+//! on? Read by SEC-02.
+
+use super::canaries::canaries;
+use crate::claims::security::{BROKEN_POLICY, BROKEN_ROUTE};
+use crate::experiment::Experiment;
+use futures::FutureExt;
+use gatecrash_engine::lab::{Lab, LabError, LabOptions};
+use gatecrash_model::claim::Capability;
+use gatecrash_model::deployment::Policy;
+use gatecrash_model::fault::{Fault, NetworkFault};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: BROKEN_POLICY,
+    story: "a configuration is published with a policy that no gateway can build, and taken back; then the shared store is away",
+    needs: &[Capability::ControlPlane, Capability::NetworkFaults],
+    expected: |deployment, scale| {
+        let polls = deployment.control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.poll_interval * 6);
+        (STEADY * 2 + HOLD * 2 + polls).mul_f64(scale) + Duration::from_secs(6)
+    },
+    options: |_| LabOptions::default(),
+    run: |lab| story(lab).boxed(),
+};
+
+const STEADY: Duration = Duration::from_secs(10);
+const HOLD: Duration = Duration::from_secs(20);
+/// Canaries a second on each route.
+const PER_S: f64 = 20.0;
+
+async fn story(lab: Lab) -> Result<(), LabError> {
+    let replicas = lab.replicas();
+    // The one that the must-refuse stream of every experiment asks for.
+    let route =
+        lab.route(&[Policy::Jwt], &[Policy::Quota]).or_else(|_| lab.route(&[Policy::ClientId], &[Policy::Quota]))?;
+    lab.phase("steady", "");
+    let streams = canaries(&lab, &replicas, PER_S);
+    lab.hold(lab.scaled(STEADY)).await?;
+
+    lab.phase("inject", "policy");
+    let kept = std::sync::Mutex::new(Vec::new());
+    let version = lab
+        .publish(|configuration| {
+            for broken in configuration.routes.iter_mut().filter(|found| found.name == route) {
+                kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone_from(&broken.policies);
+                broken.policies.push(Policy::Unbuildable);
+            }
+        })
+        .await?;
+    lab.mark(BROKEN_ROUTE, &route, i64::from(version));
+    lab.phase("hold", "policy");
+    lab.hold(polls(&lab) + lab.scaled(HOLD)).await?;
+    lab.phase("heal", "policy");
+    let kept = kept.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    lab.publish(|configuration| {
+        for mended in configuration.routes.iter_mut().filter(|found| found.name == route) {
+            mended.policies.clone_from(&kept);
+        }
+    })
+    .await?;
+    lab.hold(polls(&lab)).await?;
+    lab.phase("settle", "policy");
+    lab.hold(lab.scaled(STEADY)).await?;
+
+    let stores: BTreeSet<String> =
+        lab.sites().iter().filter_map(|site| lab.deployment().store_of(&site.name)).collect();
+    let links: Vec<_> = stores.iter().flat_map(|store| lab.links("*", store)).collect();
+    if !links.is_empty() {
+        lab.phase("inject", "store");
+        let away = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
+        lab.phase("hold", "store");
+        lab.hold(lab.scaled(HOLD)).await?;
+        lab.phase("heal", "store");
+        lab.heal(away).await?;
+    }
+    for stream in streams {
+        stream.stop().await;
+    }
+    Ok(())
+}
+
+/// Until every replica has asked for its configuration.
+fn polls(lab: &Lab) -> Duration {
+    let plane = lab.deployment().control_plane.as_ref();
+    plane.map_or(Duration::ZERO, |plane| plane.poll_interval * 2) + Duration::from_millis(200)
+}

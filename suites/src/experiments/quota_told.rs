@@ -1,0 +1,107 @@
+//! Three clients, each alone on its key and at one replica, do what answers tell them: they spend their quota, come back when they may,
+//! and spend it on both sides of an edge. Read by QUO-08.
+
+use super::rounds::{Rounds, cluster};
+use crate::claims::quota::marks::QUOTA_WINDOW_MS;
+use crate::claims::quota::{AT_ONCE, LONE, TOLD};
+use crate::experiment::Experiment;
+use futures::FutureExt;
+use futures::future::{join_all, try_join_all};
+use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Target, Told};
+use gatecrash_model::claim::Capability;
+use gatecrash_model::deployment::Policy;
+use std::time::Duration;
+
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: TOLD,
+    story: "three lone clients spend their quotas, come back when they were told to, and spend them on both sides of an edge",
+    needs: &[Capability::Quota],
+    expected: |deployment, scale| deployment.quota.window.mul_f64(scale * 4.5) + Duration::from_secs(5),
+    options: |_| LabOptions::default(),
+    run: |lab| story(lab).boxed(),
+};
+
+/// How many clients there are.
+const CLIENTS: usize = 3;
+/// Requests that a client sends one after the other before its quota is spent.
+const LAST: u32 = 12;
+/// After a reset a client waits so much longer: what QUO-08 allows (`e`), and more.
+const MARGIN: Duration = Duration::from_millis(150);
+/// How long a request may take.
+const WITHIN: Duration = Duration::from_secs(2);
+
+struct Client<'a> {
+    lab: &'a Lab,
+    route: &'a str,
+    replica: String,
+    key: String,
+    quota: u32,
+    window: Duration,
+}
+
+async fn story(lab: Lab) -> Result<(), LabError> {
+    let route = lab.route(&[Policy::Quota], &[Policy::ClientId]).or_else(|_| lab.route(&[Policy::Quota], &[]))?;
+    let (_, replicas) = cluster(&lab);
+    let mut rounds = Rounds::new(&lab)?;
+    let mut clients = Vec::new();
+    for replica in replicas.iter().cycle().take(CLIENTS) {
+        let key = rounds.next_key().await?;
+        let (quota, window) = (lab.deployment().quota.limit, rounds.window);
+        clients.push(Client { lab: &lab, route: &route, replica: replica.name.clone(), key, quota, window });
+    }
+    lab.phase("steady", "");
+    try_join_all(clients.iter().map(Client::tell)).await.map(drop)
+}
+
+impl Client<'_> {
+    fn call(&self, stream: &str) -> Call {
+        Call::new(stream, Target::Replica(self.replica.clone()), self.route, &self.key).timeout(WITHIN)
+    }
+
+    async fn at_once(&self, count: u32) {
+        join_all((0..count).map(|_| self.lab.call(self.call(AT_ONCE)))).await;
+    }
+
+    /// One request; what it was told, and whether it was served.
+    async fn ask(&self) -> (Told, bool) {
+        let (outcome, told) = self.lab.call_told(self.call(LONE)).await;
+        (told, outcome.answer.is_success())
+    }
+
+    /// When the window ends as an answer has it, from now on; a window where it told nothing.
+    fn left(&self, told: Told) -> Duration {
+        told.reset.or(told.retry_after).unwrap_or(self.window).min(self.window * 2)
+    }
+
+    async fn tell(&self) -> Result<(), LabError> {
+        let lab = self.lab;
+        lab.mark(QUOTA_WINDOW_MS, &self.key, i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX));
+        self.at_once(self.quota.saturating_sub(LAST)).await;
+        for _ in 0..LAST.saturating_mul(2) {
+            let (told, served) = self.ask().await;
+            if !served {
+                lab.hold(self.left(told) / 2).await?;
+                break;
+            }
+        }
+        // Half of the window is left: still rejected, and told when to come.
+        let (told, _) = self.ask().await;
+        lab.hold(self.left(told) + MARGIN).await?;
+        self.ask().await;
+        self.at_once(self.quota).await;
+
+        // The next window, its quota spent late, and that of the one after it early.
+        let (told, _) = self.ask().await;
+        lab.hold(self.left(told) + MARGIN).await?;
+        let (told, _) = self.ask().await;
+        let (edge, spend) = (self.left(told), self.left(told).mul_f64(0.6));
+        let opened = lab.now();
+        lab.hold(spend).await?;
+        self.at_once(self.quota).await;
+        let spent = Duration::from_nanos(lab.now().saturating_sub(opened));
+        lab.hold(edge.saturating_sub(spent) + MARGIN).await?;
+        self.ask().await;
+        self.at_once(self.quota.saturating_add(LAST)).await;
+        Ok(())
+    }
+}
