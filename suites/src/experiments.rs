@@ -15,6 +15,8 @@ mod start_without_control_plane;
 mod store_loss;
 mod store_misbehaves;
 mod token_matrix;
+mod token_times;
+mod watches;
 
 use crate::experiment::Experiment;
 
@@ -30,6 +32,7 @@ pub fn all() -> Vec<Experiment> {
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         token_matrix::EXPERIMENT,
+        token_times::EXPERIMENT,
         quota_shared::EXPERIMENT,
         quota_restart::EXPERIMENT,
         paired_starts::EXPERIMENT,

@@ -8,6 +8,7 @@
 mod background;
 mod bring_up;
 mod calibration;
+mod clocks;
 mod faults;
 mod followers;
 mod lateness;
@@ -15,6 +16,7 @@ mod management;
 mod operations;
 mod replicas;
 mod secrets;
+mod timed_tokens;
 mod topology;
 mod traffic;
 
@@ -23,6 +25,7 @@ pub use management::Managed;
 pub use operations::{Call, Outcome, Target};
 pub use replicas::{Disk, Replica};
 pub use secrets::Token;
+pub use timed_tokens::Validity;
 pub use traffic::{Traffic, TrafficSpec};
 
 use crate::client::Client;
@@ -319,6 +322,9 @@ impl Lab {
     }
 }
 
+/// The setting that puts a replica's clock off, in milliseconds.
+const CLOCK_SETTING: &str = "clockOffsetMs";
+
 /// What adapter, runtime and topology together can do.
 #[must_use]
 pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capability]) -> BTreeSet<Capability> {
@@ -339,6 +345,9 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     }
     if adapter.version_header.is_none() {
         all.remove(&Capability::ConfigurationVersion);
+    }
+    if adapter.settings.contains_key(CLOCK_SETTING) {
+        all.insert(Capability::ClockOffset);
     }
     if adapter.token.is_none() {
         all.remove(&Capability::TokenIssue);
