@@ -26,6 +26,8 @@ mod store_loss;
 mod store_misbehaves;
 mod token_matrix;
 mod zone_loss;
+mod token_times;
+mod watches;
 
 use crate::experiment::Experiment;
 
@@ -49,6 +51,7 @@ pub fn all() -> Vec<Experiment> {
         drain::EXPERIMENT,
         quota_told::EXPERIMENT,
         broken_policy::EXPERIMENT,
+        token_times::EXPERIMENT,
         quota_shared::EXPERIMENT,
         quota_restart::EXPERIMENT,
         paired_starts::EXPERIMENT,

@@ -25,6 +25,24 @@ pub fn wall_s() -> u64 {
     u64::try_from(now.tv_sec).unwrap_or_default()
 }
 
+/// One moment by both clocks: wall time in milliseconds since the epoch, and `CLOCK_MONOTONIC` in nanoseconds. For `exp` and
+/// `nbf` of tokens, which are wall times, and must be placed in a history, which has none.
+#[must_use]
+pub fn both() -> (i64, u64) {
+    let mut best = (0, 0, u64::MAX);
+    // One that was interrupted between the readings is not one moment.
+    for _ in 0..5 {
+        let before = monotonic_ns();
+        let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let took = monotonic_ns().saturating_sub(before);
+        if took < best.2 {
+            let ms = wall.tv_sec.saturating_mul(1_000).saturating_add(wall.tv_nsec / 1_000_000);
+            best = (ms, before.saturating_add(took / 2), took);
+        }
+    }
+    (best.0, best.1)
+}
+
 impl Clock {
     /// A clock that starts now.
     #[must_use]
@@ -36,6 +54,13 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> u64 {
         monotonic_ns().saturating_sub(self.origin)
+    }
+
+    /// Nanoseconds since the start of a `CLOCK_MONOTONIC` stamp, negative if it is older.
+    #[must_use]
+    pub fn signed(&self, stamp: u64) -> i64 {
+        let ns = |stamp: u64| i64::try_from(stamp).unwrap_or(i64::MAX);
+        ns(stamp).saturating_sub(ns(self.origin))
     }
 
     /// Nanoseconds since the start of a `CLOCK_MONOTONIC` stamp, 0 if it is older.

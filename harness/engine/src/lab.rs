@@ -8,6 +8,7 @@
 mod background;
 mod bring_up;
 mod calibration;
+mod clocks;
 mod faults;
 mod followers;
 mod lateness;
@@ -17,6 +18,7 @@ mod replicas;
 mod rotation;
 mod secrets;
 mod told;
+mod timed_tokens;
 mod topology;
 mod traffic;
 
@@ -26,6 +28,7 @@ pub use operations::{Call, Outcome, Target};
 pub use replicas::{Disk, Replica};
 pub use secrets::Token;
 pub use told::Told;
+pub use timed_tokens::Validity;
 pub use traffic::{Traffic, TrafficSpec};
 
 use crate::client::Client;
@@ -324,6 +327,9 @@ impl Lab {
     }
 }
 
+/// The setting that puts a replica's clock off, in milliseconds.
+const CLOCK_SETTING: &str = "clockOffsetMs";
+
 /// What adapter, runtime and topology together can do.
 #[must_use]
 pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capability]) -> BTreeSet<Capability> {
@@ -344,6 +350,9 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     }
     if adapter.version_header.is_none() {
         all.remove(&Capability::ConfigurationVersion);
+    }
+    if adapter.settings.contains_key(CLOCK_SETTING) {
+        all.insert(Capability::ClockOffset);
     }
     if adapter.token.is_none() {
         all.remove(&Capability::TokenIssue);

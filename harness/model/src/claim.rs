@@ -64,6 +64,8 @@ pub enum Capability {
     TokenRekey,
     /// Tokens can be revoked at a replica.
     TokenRevocation,
+    /// A replica can be given a clock that is off: its adapter has the setting `clockOffsetMs`.
+    ClockOffset,
     /// The gateway counts quota.
     Quota,
     /// There is a shared store that counts quota and can fail.

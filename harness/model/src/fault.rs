@@ -141,6 +141,13 @@ pub enum Fault {
         /// What is done.
         what: ReplicaFault,
     },
+    /// A replica's clock is off: it is started again with another one (its setting `clockOffsetMs`).
+    Clock {
+        /// Replica.
+        name: String,
+        /// Milliseconds ahead; negative: behind.
+        offset_ms: i64,
+    },
     /// A fixture misbehaves on purpose.
     Fixture {
         /// Component name.
@@ -222,6 +229,7 @@ impl Fault {
                 ReplicaFault::Terminate => "terminate".to_owned(),
                 ReplicaFault::Pause => "pause".to_owned(),
             },
+            Self::Clock { .. } => "clock".to_owned(),
             Self::Fixture { what, .. } => serde_json::to_value(what)
                 .ok()
                 .and_then(|value| value.get("mode").and_then(|mode| mode.as_str().map(str::to_owned)))
@@ -234,7 +242,7 @@ impl Fault {
     pub fn target(&self) -> String {
         match self {
             Self::Network { links, .. } => links.iter().map(LinkId::to_string).collect::<Vec<_>>().join(", "),
-            Self::Replica { name, .. } => name.clone(),
+            Self::Replica { name, .. } | Self::Clock { name, .. } => name.clone(),
             Self::Fixture { name, endpoint, .. } if endpoint.is_empty() => name.clone(),
             Self::Fixture { name, endpoint, .. } => format!("{name} ({endpoint})"),
         }

@@ -167,7 +167,7 @@ pub struct FaultRequest {
 }
 
 /// Body of `POST /control/sign`: a token with any flaw.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SignRequest {
     /// Client id (`sub` and `client_id`).
@@ -179,6 +179,12 @@ pub struct SignRequest {
     /// `alg: none` without a signature.
     #[serde(default)]
     pub alg_none: bool,
+    /// `exp` in milliseconds since the epoch, in place of `expires_in_s`.
+    #[serde(default)]
+    pub expires_at_ms: Option<i64>,
+    /// `nbf` in milliseconds since the epoch; `None`: now, or before `exp`.
+    #[serde(default)]
+    pub not_before_ms: Option<i64>,
 }
 
 /// A backend of an ingress.
@@ -241,6 +247,12 @@ pub struct GatewayConfig {
     pub contracts: String,
     /// `cluster` (shared by the store, kept there) or `none`.
     pub revocation: String,
+    /// Milliseconds by which `exp` and `nbf` are taken less strictly (RFC 7519 section 4.1.4: for clocks that are not one).
+    #[serde(default)]
+    pub leeway_ms: u64,
+    /// Milliseconds by which the replica's clock is ahead of the machine's; negative: behind.
+    #[serde(default)]
+    pub clock_offset_ms: i64,
     /// Signing secret, base64url without padding.
     pub signing_secret: String,
     /// `iss` of tokens.

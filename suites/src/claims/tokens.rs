@@ -5,6 +5,7 @@
 
 mod matrix;
 mod revocation;
+mod times;
 
 use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
 
@@ -27,12 +28,14 @@ pub(crate) const WAN_CUT: &str = "wan-cut";
 pub(crate) const SHARED_STORE: &str = "store";
 
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[TOK_01, TOK_02, TOK_03, TOK_04, TOK_06];
+pub(crate) const CLAIMS: &[Claim] = &[TOK_01, TOK_02, TOK_03, TOK_04, TOK_06, TOK_07];
 
 /// Least number of judged uses of the matrix.
 const MINIMUM: u64 = 50;
 /// Least number of judged uses of revoked tokens.
 const MINIMUM_REVOKED: u64 = 20;
+/// Least number of judged uses of tokens near the edges of their validity.
+const MINIMUM_TIMED: u64 = 100;
 const MATRIX: Reads = Reads::Experiments(&["token-matrix"]);
 const REVOCATION: Reads = Reads::Experiments(&["revocation"]);
 
@@ -118,4 +121,41 @@ const TOK_06: Claim = Claim {
     reads: REVOCATION,
     minimum: MINIMUM_REVOKED,
     check: revocation::tok_06,
+};
+
+const TOK_07: Claim = Claim {
+    id: "TOK-07",
+    statement: "exp and nbf of a token are enforced within leeway L at every replica, also at one whose clock is off by S",
+    source: "RFC 7519 sections 4.1.4 and 4.1.5; claims.md section 3, row 40",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "leeway",
+            default: Some(Value::Seconds(60.0)),
+            min: 0.0,
+            max: 300.0,
+            words: &[],
+            help: "L: how long before nbf and after exp a token may be accepted, the error of the replica's clock included (RFC 7519: no more than a few minutes)",
+        },
+        Parameter {
+            name: "skew",
+            default: Some(Value::Seconds(30.0)),
+            min: 0.0,
+            max: 300.0,
+            words: &[],
+            help: "S: how far the clock of a replica may be off, so that it still accepts each valid token (default: ours)",
+        },
+        Parameter {
+            name: "grain",
+            default: Some(Value::Seconds(1.0)),
+            min: 0.1,
+            max: 60.0,
+            words: &[],
+            help: "how near to an edge nothing is judged: NumericDate has whole seconds",
+        },
+    ],
+    needs: &[Capability::Tokens, Capability::ReplicaFaults, Capability::ClockOffset],
+    reads: Reads::Experiments(&["token-times"]),
+    minimum: MINIMUM_TIMED,
+    check: times::tok_07,
 };

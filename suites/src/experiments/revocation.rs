@@ -3,20 +3,18 @@
 //! by TOK-03, TOK-04 and TOK-06.
 
 use super::token_matrix::one_token;
+use super::watches::Watch;
 use crate::claims::tokens::{RESTART_ALL, RESTART_ONE, REVOKE, REVOKE_IN_RESTART, SHARED_STORE, WAN_CUT};
 use crate::experiment::Experiment;
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
-use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, Token, TrafficSpec};
+use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Target, Token, TrafficSpec};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{Policy, StoreScope};
 use gatecrash_model::fault::{Direction, Fault, NetworkFault};
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::stream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::task::JoinHandle;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "revocation",
@@ -163,44 +161,4 @@ async fn restart(lab: &Lab, replicas: &[Replica]) -> Result<(), LabError> {
     try_join_all(replicas.iter().map(|replica| lab.restart(&replica.name, Disk::Keep))).await?;
     try_join_all(replicas.iter().map(|replica| lab.wait_ready(&replica.name, lab.ready_within()))).await?;
     Ok(())
-}
-
-/// One token, used at some replicas over and over.
-struct Watch {
-    stop: Arc<AtomicBool>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Watch {
-    fn start(lab: &Lab, route: &str, token: &Token, replicas: &[Replica], every: Duration) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let watch = |replica: &Replica| {
-            let target = Target::Replica(replica.name.clone());
-            let call = Call::new(stream::TOKEN, target, route, "client-1").token(token).timeout(Duration::from_secs(1));
-            let (lab, stop) = (lab.clone(), Arc::clone(&stop));
-            tokio::spawn(async move {
-                // Ends with its stop, or with the run: an interrupted hold is an error.
-                while !stop.load(Ordering::Relaxed) {
-                    lab.call(call.clone()).await;
-                    if lab.hold(every).await.is_err() {
-                        break;
-                    }
-                }
-            })
-        };
-        let tasks = replicas.iter().map(watch).collect();
-        Self { stop, tasks }
-    }
-
-    async fn stop(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        join_all(std::mem::take(&mut self.tasks)).await;
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // An experiment that ends by an error leaves no request behind.
-        self.stop.store(true, Ordering::Relaxed);
-    }
 }

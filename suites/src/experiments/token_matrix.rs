@@ -124,7 +124,7 @@ pub(crate) async fn one_token(lab: &Lab, issuer: &Replica, material: &str) -> Re
         return Ok(token);
     }
     let (client, signing) = (CLIENT.to_owned(), material.to_owned());
-    let token = lab.sign(&SignRequest { client, signing, expires_in_s: 3600, alg_none: false }).await?;
+    let token = lab.sign(&SignRequest { client, signing, expires_in_s: 3600, ..SignRequest::default() }).await?;
     let site = lab.sites().iter().position(|site| site.name == issuer.site).unwrap_or_default();
     lab.mark(SIGNED, token.digest(), i64::try_from(site).unwrap_or_default());
     Ok(Some(token))

@@ -55,6 +55,7 @@ impl Lab {
                 signing: signing.to_owned(),
                 expires_in_s,
                 alg_none,
+                ..SignRequest::default()
             };
             let flaws = [
                 (Credential::Expired, sign(&signing, -7200, false)),

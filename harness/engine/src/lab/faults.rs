@@ -168,6 +168,7 @@ impl Lab {
                 };
                 self.signal(name, signal).await
             }
+            Fault::Clock { name, offset_ms } => self.set_clock(name, Some(*offset_ms)).await,
             Fault::Fixture { name, endpoint, what } => self.set_fixture_fault(name, endpoint, Some(*what)).await,
         }
     }
@@ -188,6 +189,7 @@ impl Lab {
                 }
             }
             Fault::Replica { what: ReplicaFault::Kill | ReplicaFault::Terminate, .. } => Ok(()),
+            Fault::Clock { name, .. } => self.set_clock(name, None).await,
             Fault::Fixture { name, endpoint, .. } => self.set_fixture_fault(name, endpoint, None).await,
         }
     }

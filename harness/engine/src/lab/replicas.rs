@@ -41,7 +41,7 @@ pub enum Disk {
 /// A replica and what belongs to it.
 pub(super) struct Entry {
     pub(super) replica: Replica,
-    settings: BTreeMap<String, Scalar>,
+    pub(super) settings: BTreeMap<String, Scalar>,
     streams: Vec<Traffic>,
 }
 

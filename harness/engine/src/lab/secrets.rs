@@ -87,7 +87,8 @@ impl Lab {
         if let Some(token) = tokens.get(&key) {
             return Ok(token.clone());
         }
-        let request = SignRequest { client: client.to_owned(), signing, expires_in_s: LIFETIME_S, alg_none: false };
+        let request =
+            SignRequest { client: client.to_owned(), signing, expires_in_s: LIFETIME_S, ..SignRequest::default() };
         let token = self.sign(&request).await?;
         tokens.insert(key, token.clone());
         Ok(token)

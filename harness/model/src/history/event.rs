@@ -192,6 +192,12 @@ pub mod mark {
     pub const NOT_READY_DECLARED: &str = "not-ready-declared";
     /// A quota window of this experiment begins; subject: key; value: round number.
     pub const WINDOW: &str = "window";
+    /// From when on a token is valid; subject: its digest; value: nanoseconds since the run started, negative before.
+    pub const TOKEN_NBF: &str = "token-nbf";
+    /// When a token expires; subject and value as of [`TOKEN_NBF`].
+    pub const TOKEN_EXP: &str = "token-exp";
+    /// A replica's clock is set; subject: replica; value: milliseconds that it is ahead, 0 from when it is right again.
+    pub const CLOCK_OFFSET: &str = "clock-offset";
     /// Signing material of a site was changed; subject: site.
     pub const REKEYED: &str = "rekeyed";
     /// The harness was too late in the window before: it is repeated; subject: quota key, or empty for the rest of the phase;

@@ -74,6 +74,7 @@ impl Lab {
                 count(&seen)
             }
             Fault::Replica { name, what } => self.replica_bites(name, *what, before).await,
+            Fault::Clock { name, offset_ms } => self.clock_is_off(name, *offset_ms).await,
             Fault::Fixture { name, endpoint, what } => self.fixture_bites(name, endpoint, *what).await,
         }
     }
@@ -88,6 +89,7 @@ impl Lab {
                     let state = self.inner.kit.runtime.state(&self.inner.network, name).await;
                     (state == RunState::Running, format!("{state:?}").to_lowercase())
                 }
+                Fault::Clock { name, .. } => self.clock_is_off(name, 0).await,
                 Fault::Fixture { name, .. } => self.fixture_gone(name).await,
             };
             if last.0 {
