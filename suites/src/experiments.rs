@@ -25,9 +25,9 @@ mod start_without_control_plane;
 mod store_loss;
 mod store_misbehaves;
 mod token_matrix;
-mod zone_loss;
 mod token_times;
 mod watches;
+mod zone_loss;
 
 use crate::experiment::Experiment;
 

@@ -17,8 +17,8 @@ mod operations;
 mod replicas;
 mod rotation;
 mod secrets;
-mod told;
 mod timed_tokens;
+mod told;
 mod topology;
 mod traffic;
 
@@ -27,8 +27,8 @@ pub use management::Managed;
 pub use operations::{Call, Outcome, Target};
 pub use replicas::{Disk, Replica};
 pub use secrets::Token;
-pub use told::Told;
 pub use timed_tokens::Validity;
+pub use told::Told;
 pub use traffic::{Traffic, TrafficSpec};
 
 use crate::client::Client;

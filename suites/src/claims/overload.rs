@@ -48,10 +48,9 @@ pub(crate) fn calm(history: &History) -> Calm {
 /// `verdict` of the claim `id`; inconclusive, if it is a violation that an `overloaded` machine may have made.
 pub(crate) fn excused(id: &str, verdict: Verdict, overloaded: Option<&Reason>) -> Verdict {
     match (verdict, overloaded) {
-        (Verdict::Violated(found), Some(reason)) if !NEVER_EXCUSED.contains(&id) => Verdict::Inconclusive(Reason::new(
-            &reason.code,
-            format!("{}; seen: {}", reason.text, found.explanation),
-        )),
+        (Verdict::Violated(found), Some(reason)) if !NEVER_EXCUSED.contains(&id) => {
+            Verdict::Inconclusive(Reason::new(&reason.code, format!("{}; seen: {}", reason.text, found.explanation)))
+        }
         (verdict, _) => verdict,
     }
 }

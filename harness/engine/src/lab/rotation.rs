@@ -2,9 +2,7 @@
 //! every maintenance, as Kubernetes takes a pod out of its endpoints.
 
 use super::{Lab, LabError, Replica};
-use crate::runtime::State as RunState;
 use gatecrash_model::fault::LinkId;
-use gatecrash_model::history::ReplicaState;
 use std::time::Duration;
 
 /// How often a wait looks.
@@ -65,7 +63,10 @@ impl Lab {
         self.withdraw(replica).await?;
         self.hold(self.scaled(Duration::from_secs(1)).max(Duration::from_millis(200))).await?;
         self.terminate(&replica.name).await?;
-        self.wait_gone(&replica.name, self.ready_within()).await?;
+        if self.wait_gone(&replica.name, self.ready_within()).await?.is_none() {
+            let last = "it was asked to end and runs".to_owned();
+            return Err(self.not_ready(&replica.name, self.ready_within(), last).await);
+        }
         self.restart(&replica.name, super::Disk::Keep).await?;
         self.wait_ready(&replica.name, self.ready_within()).await?;
         self.reinstate(replica).await?;
@@ -74,27 +75,6 @@ impl Lab {
         }
         let last = format!("it is ready, and `{}-ingress` did not take it up", replica.site);
         Err(self.not_ready(&replica.name, self.ready_within(), last).await)
-    }
-
-    /// Waits until a component has ended.
-    ///
-    /// # Errors
-    /// `NotReady` if it still runs after `within`; `Interrupted`.
-    pub async fn wait_gone(&self, name: &str, within: Duration) -> Result<(), LabError> {
-        let began = self.now();
-        loop {
-            match self.inner.kit.runtime.state(&self.inner.network, name).await {
-                RunState::Ended(_) | RunState::Absent => {
-                    self.event(name, ReplicaState::Gone, "");
-                    return Ok(());
-                }
-                RunState::Running | RunState::Paused => {}
-            }
-            if self.inner.kit.clock.since(began) >= within {
-                return Err(self.not_ready(name, within, "it was asked to end and runs".to_owned()).await);
-            }
-            self.hold(super::replicas::LOOK_EVERY).await?;
-        }
     }
 
     /// All links that lead to a component or that it dials: cut, they leave it alone in the world.
