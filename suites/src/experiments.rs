@@ -1,6 +1,7 @@
 //! All experiments, one story per file.
 
 mod canaries;
+mod configuration_changes;
 mod contract_changes;
 mod control_plane_outage;
 mod data_path;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Experiment> {
         quota_restart::EXPERIMENT,
         paired_starts::EXPERIMENT,
         slow_contracts::EXPERIMENT,
+        configuration_changes::EXPERIMENT,
         control_plane_outage::EXPERIMENT,
         data_path::EXPERIMENT,
     ]
