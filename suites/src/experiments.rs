@@ -4,6 +4,7 @@ mod balance;
 mod broken_policy;
 mod canaries;
 mod component_loss;
+mod configuration_changes;
 mod contract_changes;
 mod control_plane_outage;
 mod data_path;
@@ -57,6 +58,7 @@ pub fn all() -> Vec<Experiment> {
         paired_starts::EXPERIMENT,
         slow_contracts::EXPERIMENT,
         balance::EXPERIMENT,
+        configuration_changes::EXPERIMENT,
         control_plane_outage::EXPERIMENT,
         component_loss::EXPERIMENT,
         data_path::EXPERIMENT,

@@ -1,11 +1,16 @@
 //! Does the last configuration go on serving without the control plane: while it runs, at a start, and faster?
 
+mod changes;
 mod outage;
 mod paired;
 mod start;
 #[cfg(test)]
 mod tests;
+mod visible;
+#[cfg(test)]
+mod visible_tests;
 
+pub(crate) use changes::{ABSENT, CHANGE, FACT, GUARDED, OPEN, fact};
 pub(crate) use outage::Stretch;
 
 use crate::claims::common::Seen;
@@ -36,7 +41,7 @@ pub(crate) const LOCAL: i64 = 1;
 pub(crate) const REMOTE: i64 = 2;
 
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[CFG_01, CFG_02_A, CFG_02_B, CFG_02_C, CFG_03];
+pub(crate) const CLAIMS: &[Claim] = &[CFG_01, CFG_02_A, CFG_02_B, CFG_02_C, CFG_03, CFG_04];
 
 /// The share of requests that must succeed (claims.md section 5: 99.9 %).
 pub(crate) const SLO: Parameter = Parameter {
@@ -170,6 +175,25 @@ const CFG_03: Claim = Claim {
     reads: Reads::Experiments(&["paired-starts"]),
     minimum: 10,
     check: paired::cfg_03,
+};
+
+const CFG_04: Claim = Claim {
+    id: "CFG-04",
+    statement: "a published change is in force at every replica within T, as a whole, and routes that it does not touch do not notice",
+    source: "Kong 5 s, Azure API Management 10 s, Tyk 10 s; claims.md section 3, rows 10 and 27",
+    level: Level::Core,
+    parameters: &[Parameter {
+        name: "within",
+        default: Some(Value::Seconds(30.0)),
+        min: 0.1,
+        max: 3600.0,
+        words: &[],
+        help: "from the publication, or the start of a replica, to the change in force there (default: ours)",
+    }],
+    needs: &[Capability::ControlPlane, Capability::ReplicaFaults],
+    reads: Reads::Experiments(&["configuration-changes"]),
+    minimum: visible::MINIMUM,
+    check: visible::cfg_04,
 };
 
 /// What is certainly wrong with the answer to a canary, if anything: what nobody can tell of is not wrong.

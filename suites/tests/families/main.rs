@@ -54,7 +54,7 @@ const FAMILIES: [Family; 6] = [
         name: "configuration",
         deployment: "flex-managed",
         scale: 0.05,
-        claims: &["CFG-01", "CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03"],
+        claims: &["CFG-01", "CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03", "CFG-04"],
         in_containers: &["CFG-01"],
     },
     Family {
