@@ -21,7 +21,7 @@ static MACHINE: RwLock<()> = RwLock::new(());
 
 /// The families, the longest first. Quotas and revocations are judged over windows of a second and less: those are not made
 /// any shorter.
-const FAMILIES: [Family; 6] = [
+const FAMILIES: [Family; 8] = [
     Family {
         name: "latency",
         deployment: "datapower-kubernetes",
@@ -40,14 +40,28 @@ const FAMILIES: [Family; 6] = [
         name: "quota",
         deployment: "datapower-kubernetes",
         scale: 0.1,
-        claims: &["QUO-01", "QUO-02", "QUO-03", "QUO-04", "QUO-05", "QUO-07"],
+        claims: &["QUO-01", "QUO-02", "QUO-03", "QUO-04", "QUO-05", "QUO-07", "QUO-08"],
         in_containers: &["QUO-01", "QUO-02", "QUO-03", "QUO-04"],
+    },
+    Family {
+        name: "availability",
+        deployment: "datapower-kubernetes",
+        scale: 0.1,
+        claims: &["AVL-02", "AVL-04", "AVL-05", "AVL-06", "BAL-01"],
+        in_containers: &["BAL-01"],
+    },
+    Family {
+        name: "draining",
+        deployment: "flex-managed",
+        scale: 0.1,
+        claims: &["DRN-01", "DRN-02", "DRN-03"],
+        in_containers: &["DRN-03"],
     },
     Family {
         name: "tokens",
         deployment: "datapower-kubernetes",
         scale: 0.1,
-        claims: &["TOK-01", "TOK-02", "TOK-03", "TOK-04", "TOK-06"],
+        claims: &["TOK-01", "TOK-02", "TOK-03", "TOK-04", "TOK-06", "TOK-07"],
         in_containers: &["TOK-01", "TOK-02"],
     },
     Family {
@@ -62,7 +76,7 @@ const FAMILIES: [Family; 6] = [
         deployment: "flex-self-managed",
         scale: 0.1,
         // Alone it would read every experiment that there is: these are its starts, and its downloads.
-        claims: &["SEC-01", "CON-01", "CON-03", "TOK-01"],
+        claims: &["SEC-01", "SEC-02", "CON-01", "CON-03", "TOK-01"],
         in_containers: &["SEC-01", "CON-01"],
     },
 ];
