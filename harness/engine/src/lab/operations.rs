@@ -136,7 +136,7 @@ impl Lab {
     }
 
     /// Sends one checked call, waits for its end, and writes what the headers of its answer tell a client besides: marks of
-    /// [`told`], subject: the operation.
+    /// [`gatecrash_model::history::event::told`], subject: the operation.
     pub async fn call_told(&self, call: Call) -> (Outcome, Told) {
         let intended = monotonic_ns();
         let prepared = self.prepare(&call).await;
