@@ -61,7 +61,7 @@ fn losses_after_the_gap_beyond_the_zone_or_after_its_return_break_it() {
         ),
         (
             zone_loss(half(80_000, 82_000)),
-            "a zone cut off from the store: 20.",
+            "a zone cut off from the store: 19.2 %",
             "lost in the gap (a zone cut off from the store)",
         ),
         (zone_loss(half(61_000, 70_000)), "after: a zone lost: ", "success (after: a zone lost)"),
