@@ -14,7 +14,7 @@ const RATE_PER_S: f64 = 50.0;
 const ENOUGH: f64 = 0.5;
 
 /// A stall of this length is one that a store may seem lost in; the quota claims have the same.
-const STALL: Duration = Duration::from_millis(40);
+const STALL: Duration = Duration::from_millis(60);
 
 /// How long each calibration request took: due (ns since the run started), and ms.
 #[derive(Debug, Default)]

@@ -42,16 +42,18 @@ pub(super) struct Round<'h> {
     pub(super) clean: bool,
     /// Whether it was repeated with another key, because the harness was late in it.
     pub(super) repeated: bool,
-    /// Whether the machine stood still in it for so long that a store which is fine can seem lost: what is admitted too much is
+    /// Whether the machine stood still near one of its requests for so long that a store which is fine can seem lost: what is admitted too much is
     /// then nobody's.
     pub(super) starved: bool,
     /// Its requests in the order in which they were invoked.
     pub(super) calls: Vec<Seen<'h>>,
 }
 
-/// A stall of the machine of this length starves a round: half of the 80 ms that the reference gateway gives its store, and
+/// A stall of the machine of this length starves a round: not far from the 80 ms that the reference gateway gives its store, and
 /// more than a scheduler takes from a process while others share its core.
-const STARVED_MS: f64 = 40.0;
+const STARVED_MS: f64 = 60.0;
+/// How far from a request a stall may be to have touched it.
+const STARVED_NEAR_NS: u64 = 250_000_000;
 
 /// When the machine stood still, ns, in order: the harness was late, or a calibration request took as long.
 fn stalls(history: &History) -> Vec<u64> {
@@ -87,6 +89,8 @@ pub(super) struct Rule {
     pub(super) sync_s: f64,
     /// Whether all keys share a bucket, for all that is known (token bucket).
     pub(super) any_key: bool,
+    /// Whether there is a store that may be what counts.
+    pub(super) in_store: bool,
 }
 
 impl Rule {
@@ -104,6 +108,7 @@ impl Rule {
             fillings: if first_request { 1 } else { 2 },
             sync_s: 0.0,
             any_key: matches!(quota.alignment, WindowAlignment::TokenBucket),
+            in_store: deployment.store.is_some(),
         }
     }
 }
@@ -138,11 +143,13 @@ pub(super) fn rounds<'h>(history: &'h History, rule: &Rule) -> Vec<Round<'h>> {
         }
     }
     settle_edges(&mut rounds, &strays, rule);
-    let stalls = stalls(history);
+    // Where nothing is counted in a store, none can seem lost.
+    let stalls = if rule.in_store { stalls(history) } else { Vec::new() };
     for round in &mut rounds {
-        let until = round.calls.iter().map(over_at).max().unwrap_or_default().max(round.sure);
-        let from = stalls.partition_point(|at| *at < round.marked);
-        round.starved = stalls.get(from).is_some_and(|at| *at <= until);
+        round.starved = round.calls.iter().any(|seen| {
+            let from = stalls.partition_point(|at| at.saturating_add(STARVED_NEAR_NS) < seen.sent);
+            stalls.get(from).is_some_and(|at| *at <= seen.sent.saturating_add(STARVED_NEAR_NS))
+        });
     }
     rounds
 }

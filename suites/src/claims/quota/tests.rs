@@ -148,11 +148,11 @@ fn too_much_in_one(took: u64, repeated: bool) -> Verdict {
 
 #[test]
 fn what_is_admitted_too_much_while_the_machine_stands_still_accuses_nobody() {
-    assert_eq!(too_much_in_one(39, false).observed(), Observed::Violated);
-    let Verdict::Inconclusive(reason) = too_much_in_one(40, false) else { panic!() };
+    assert_eq!(too_much_in_one(59, false).observed(), Observed::Violated);
+    let Verdict::Inconclusive(reason) = too_much_in_one(60, false) else { panic!() };
     assert_eq!(reason.code, "machine-busy");
     // Told again, and then all was well.
-    assert_eq!(too_much_in_one(40, true).observed(), Observed::Holds);
+    assert_eq!(too_much_in_one(60, true).observed(), Observed::Holds);
     // Elsewhere it is accused all the same.
     let mut history = shared(16, one);
     history.at_ms(1010).late(60_000);
