@@ -320,6 +320,8 @@ pub(crate) struct Service {
     pub(crate) succeeded: u64,
     /// Latencies of those that were due while the machine was calm, whatever the answer.
     pub(crate) latencies: Latencies,
+    /// Latencies of all of them.
+    pub(crate) all: Latencies,
 }
 
 impl Service {
@@ -329,8 +331,10 @@ impl Service {
         if seen.outcome.is_some_and(|(_, _, answer)| answer.is_success()) {
             self.succeeded = self.succeeded.saturating_add(1);
         }
+        let took = seen.latency_ms(history);
+        self.all.add(took);
         if calm.is_calm(seen.view.intended_at(history.events())) {
-            self.latencies.add(seen.latency_ms(history));
+            self.latencies.add(took);
         }
     }
 
@@ -373,6 +377,9 @@ pub(crate) fn steady(
     };
     if success < slo {
         return refuse(format!("{:.2} % succeeded before the fault; {:.2} % are needed", success * 100.0, slo * 100.0));
+    }
+    if whole.latencies.len() == 0 {
+        return refuse("the machine was busy all the time before the fault, by its calibration stream".to_owned());
     }
     if let (Some(before), Some(after)) = (first.latencies.p95(), second.latencies.p95())
         && after > latency_limit(before, 1.2)

@@ -62,6 +62,10 @@ pub(crate) fn compare(
         return None;
     }
     let limit = latency_limit(base, ratio);
+    // A busy machine makes nothing faster: what is fast enough with all requests is. Only then the calm ones decide.
+    if let Some(p95) = during.all.p95().filter(|p95| *p95 <= limit) {
+        return Some(Compared { p95: Some(p95), limit, pace: Pace::Kept });
+    }
     let p95 = during.latencies.p95();
     let calm_requests = u64::try_from(during.latencies.len()).unwrap_or(u64::MAX);
     let busy = |what: String| Pace::Busy(Reason::new("machine-busy", format!("`{}`: {what}", history.experiment())));

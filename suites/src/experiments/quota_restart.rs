@@ -1,6 +1,6 @@
 //! Does a counter outlive the replicas that count? In one long window: spend 40 %, replace every replica one by one, spend on.
 
-use super::rounds::{Rounds, cluster, evenly};
+use super::rounds::{Rounds, Split, cluster, evenly};
 use crate::claims::quota::RESTART;
 use crate::experiment::Experiment;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Window};
@@ -32,60 +32,91 @@ async fn run(lab: Lab) -> Result<(), LabError> {
     let mut rounds = Rounds::new(&lab)?;
     let (_, replicas) = cluster(&lab);
     lengthen(&lab, &mut rounds, &replicas).await?;
-    let split = evenly(&replicas);
-    // 40 % in a twelfth of the window, and later 2 Q in a sixth of it: most of the window is for the replacement.
-    let short = rounds.window / 12;
-    let (before, after) = (0.4 * rounds.quota / short.as_secs_f64(), rounds.quota / short.as_secs_f64());
-
-    lab.phase("steady", "rolling");
-    let key = rounds.next_key().await?;
-    rounds.open(&key);
-    let traffic = rounds.ask(&key, &split, before);
-    lab.hold(short).await?;
-    traffic.stop().await;
-
-    lab.phase("inject", "rolling");
-    for replica in &replicas {
-        lab.kill(&replica.name).await?;
-        lab.restart(&replica.name, Disk::Keep).await?;
-        lab.wait_ready(&replica.name, lab.ready_within()).await?;
+    let story = Story { lab: &lab, replicas: &replicas, split: evenly(&replicas) };
+    if story.rolling(&mut rounds).await? {
+        story.rolling(&mut rounds).await?;
     }
-    lab.phase("settle", "rolling");
-    let traffic = rounds.ask(&key, &split, after);
-    lab.hold(short * 2).await?;
-    traffic.stop().await;
-
-    if replicas.len() >= 2 {
-        lab.phase("steady", "all-but-one");
-        let key = rounds.next_key().await?;
-        rounds.open(&key);
-        let traffic = rounds.ask(&key, &split, before);
-        lab.hold(short).await?;
-        traffic.stop().await;
-
-        lab.phase("inject", "all-but-one");
-        for replica in replicas.iter().skip(1) {
-            lab.kill(&replica.name).await?;
-        }
-        lab.phase("hold", "all-but-one");
-        let traffic = rounds.ask(&key, &split, after / 2.0);
-        lab.hold(short).await?;
-        traffic.stop().await;
-
-        lab.phase("heal", "all-but-one");
-        for replica in replicas.iter().skip(1) {
-            lab.restart(&replica.name, Disk::Keep).await?;
-        }
-        for replica in replicas.iter().skip(1) {
-            lab.wait_ready(&replica.name, lab.ready_within()).await?;
-        }
-        lab.phase("settle", "all-but-one");
-        let traffic = rounds.ask(&key, &split, after);
-        lab.hold(short).await?;
-        traffic.stop().await;
+    if replicas.len() >= 2 && story.all_but_one(&mut rounds).await? {
+        story.all_but_one(&mut rounds).await?;
     }
     lab.phase("final-reads", "");
     Ok(())
+}
+
+/// What both replacements need.
+struct Story<'a> {
+    lab: &'a Lab,
+    replicas: &'a [Replica],
+    split: Split,
+}
+
+/// Rates of a round: 40 % in a twelfth of the window, and later 2 Q in a sixth of it: most of the window is for the replacement.
+struct Rates {
+    short: Duration,
+    before: f64,
+    after: f64,
+}
+
+impl Rates {
+    fn of(rounds: &Rounds) -> Self {
+        let short = rounds.window / 12;
+        Self { short, before: 0.4 * rounds.quota / short.as_secs_f64(), after: rounds.quota / short.as_secs_f64() }
+    }
+}
+
+impl Story<'_> {
+    /// Spends 40 % of a quota, replaces every replica one by one, spends on. Whether it must be told again: the harness was late,
+    /// or the machine stood still.
+    async fn rolling(&self, rounds: &mut Rounds) -> Result<bool, LabError> {
+        let (lab, Rates { short, before, after }) = (self.lab, Rates::of(rounds));
+        lab.phase("steady", "rolling");
+        let key = rounds.next_key().await?;
+        let from = lab.now();
+        rounds.open(&key);
+        self.ask(rounds, &key, before, short).await?;
+        lab.phase("inject", "rolling");
+        for replica in self.replicas {
+            lab.kill(&replica.name).await?;
+            lab.restart(&replica.name, Disk::Keep).await?;
+            lab.wait_ready(&replica.name, lab.ready_within()).await?;
+        }
+        lab.phase("settle", "rolling");
+        self.ask(rounds, &key, after, short * 2).await?;
+        Ok(lab.must_repeat_round(from, rounds.window, &key))
+    }
+
+    /// Spends 40 % of a quota, kills all replicas but one, spends on, starts them again, spends on. Whether it must be told again.
+    async fn all_but_one(&self, rounds: &mut Rounds) -> Result<bool, LabError> {
+        let (lab, Rates { short, before, after }) = (self.lab, Rates::of(rounds));
+        lab.phase("steady", "all-but-one");
+        let key = rounds.next_key().await?;
+        let from = lab.now();
+        rounds.open(&key);
+        self.ask(rounds, &key, before, short).await?;
+        lab.phase("inject", "all-but-one");
+        for replica in self.replicas.iter().skip(1) {
+            lab.kill(&replica.name).await?;
+        }
+        lab.phase("hold", "all-but-one");
+        self.ask(rounds, &key, after / 2.0, short).await?;
+        lab.phase("heal", "all-but-one");
+        for replica in self.replicas.iter().skip(1) {
+            lab.restart(&replica.name, Disk::Keep).await?;
+        }
+        for replica in self.replicas.iter().skip(1) {
+            lab.wait_ready(&replica.name, lab.ready_within()).await?;
+        }
+        lab.phase("settle", "all-but-one");
+        self.ask(rounds, &key, after, short).await?;
+        Ok(lab.must_repeat_round(from, rounds.window, &key))
+    }
+
+    async fn ask(&self, rounds: &Rounds, key: &str, rate_per_s: f64, lasts: Duration) -> Result<(), LabError> {
+        let traffic = rounds.ask(key, &self.split, rate_per_s);
+        self.lab.hold(lasts).await?;
+        traffic.stop().await;
+        Ok(())
+    }
 }
 
 /// Publishes a long window where there is a control plane, and makes sure that it is in force at every replica.

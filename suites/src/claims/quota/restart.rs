@@ -63,6 +63,9 @@ pub(super) fn survives_replacement(scope: &Scope<'_>) -> Verdict {
                 replacement.replaced,
                 found.limit
             );
+            if round.starved && round.repeated {
+                continue;
+            }
             if round.starved {
                 verdicts.push((share, Verdict::Inconclusive(starved(history, &round.label(history)))));
                 continue;
