@@ -1,7 +1,7 @@
 //! When was the machine too busy to say how fast anything on it is? A calibration stream, sent beside everything else
 //! over a path that no fault touches, is slower then, too: what was measured in such a slice of time says nothing of the gateway.
 //!
-//! The slices are held against the better ones of the same run, so nothing here depends on how fast a machine is.
+//! The slices are held against the better half of the same run, so nothing here depends on how fast a machine is.
 
 use crate::stats::quantile;
 
@@ -11,9 +11,9 @@ pub const SLICE_NS: u64 = 500_000_000;
 
 /// Share of a slice's requests that decide how slow it was.
 const DECIDES: f64 = 0.9;
-/// A slice is calm up to this many times the better slices.
+/// A slice is calm up to this many times the slowest of the better half.
 const RATIO: f64 = 1.5;
-/// A slice is calm up to this many milliseconds above the better slices: half of what a comparison of latencies allows.
+/// A slice is calm up to this many milliseconds above the better half: half of what a comparison of latencies allows.
 const FLOOR_MS: f64 = 2.5;
 
 /// Which slices of a run were calm.
@@ -46,7 +46,7 @@ impl Calm {
             slices.extend(slice.first().map(|(number, _)| (*number, slow)));
         }
         let mut all: Vec<f64> = slices.iter().map(|(_, slow)| *slow).collect();
-        let better = quantile(&mut all, 0, 0.25).unwrap_or(f64::INFINITY);
+        let better = quantile(&mut all, 0, 0.5).unwrap_or(f64::INFINITY);
         // Where not even the better slices have an end, nothing is calm.
         let limit_ms = if better.is_finite() { (better * RATIO).max(better + FLOOR_MS) } else { 0.0 };
         Self { slices, limit_ms }

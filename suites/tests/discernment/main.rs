@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 /// Trials side by side where the arguments do not say: most of the time a trial waits.
-const SIDE_BY_SIDE: usize = 4;
+const SIDE_BY_SIDE: usize = 2;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
