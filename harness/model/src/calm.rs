@@ -16,6 +16,16 @@ const RATIO: f64 = 1.5;
 /// A slice is calm up to this many milliseconds above the better half: half of what a comparison of latencies allows.
 const FLOOR_MS: f64 = 2.5;
 
+/// A request through a gateway waits for the machine about so many times as often as one of calibration, which passes two processes.
+pub const HOPS: f64 = 4.0;
+/// A stall of this length is one that a store may seem lost in: not far from the 80 ms that the reference gateway gives its store, and
+/// more than a scheduler takes from a process while others share its core.
+pub const STALL_MS: f64 = 60.0;
+/// Share of a stretch that must have been calm for its latencies to be compared.
+pub const ENOUGH: f64 = 0.5;
+/// What the machine may add to a gateway's requests for two stretches to be comparable: half of what a comparison allows.
+const COMPARABLE_MS: f64 = 2.5;
+
 /// Which slices of a run were calm.
 ///
 /// ```
@@ -27,6 +37,8 @@ const FLOOR_MS: f64 = 2.5;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Calm {
+    /// When each was due (ns) and how long it took (ms), ordered by time.
+    samples: Vec<(u64, Option<f64>)>,
     /// Slices with at least one sample, by number, with how slow they were; ordered.
     slices: Vec<(u64, f64)>,
     limit_ms: f64,
@@ -36,20 +48,60 @@ impl Calm {
     /// From calibration requests: when each was due (ns) and how long it took (ms; `None` if it never ended). Any order.
     #[must_use]
     pub fn of(samples: impl Iterator<Item = (u64, Option<f64>)>) -> Self {
-        let mut samples: Vec<(u64, Option<f64>)> = samples.map(|(at, took)| (at / SLICE_NS, took)).collect();
-        samples.sort_by_key(|(slice, _)| *slice);
+        let mut samples: Vec<(u64, Option<f64>)> = samples.collect();
+        samples.sort_by_key(|(at, _)| *at);
         let mut slices = Vec::new();
-        for slice in samples.chunk_by(|a, b| a.0 == b.0) {
-            let mut finished: Vec<f64> = slice.iter().filter_map(|(_, took)| *took).collect();
-            let unfinished = slice.len().saturating_sub(finished.len());
-            let slow = quantile(&mut finished, unfinished, DECIDES).unwrap_or(f64::INFINITY);
-            slices.extend(slice.first().map(|(number, _)| (*number, slow)));
+        for slice in samples.chunk_by(|a, b| a.0 / SLICE_NS == b.0 / SLICE_NS) {
+            let slow = slowness(slice.iter().map(|(_, took)| *took), DECIDES).unwrap_or(f64::INFINITY);
+            slices.extend(slice.first().map(|(at, _)| (*at / SLICE_NS, slow)));
         }
         let mut all: Vec<f64> = slices.iter().map(|(_, slow)| *slow).collect();
         let better = quantile(&mut all, 0, 0.5).unwrap_or(f64::INFINITY);
         // Where not even the better slices have an end, nothing is calm.
         let limit_ms = if better.is_finite() { (better * RATIO).max(better + FLOOR_MS) } else { 0.0 };
-        Self { slices, limit_ms }
+        Self { samples, slices, limit_ms }
+    }
+
+    /// The times (ns) at which a calibration request took as long as `ms` and more, in order.
+    pub fn stalls(&self, ms: f64) -> impl Iterator<Item = u64> {
+        self.samples.iter().filter(move |(_, took)| took.is_none_or(|took| took >= ms)).map(|(at, _)| *at)
+    }
+
+    /// p95 (ms) of the calibration requests that were due in one of these stretches (ns, without their ends) and in a calm slice; infinite if it
+    /// falls among those that never ended, `None` if there are none.
+    #[must_use]
+    pub fn p95(&self, stretches: &[(u64, u64)]) -> Option<f64> {
+        let within = stretches.iter().flat_map(|(from, to)| {
+            let first = self.samples.partition_point(|(at, _)| at < from);
+            let end = self.samples.partition_point(|(at, _)| at < to).max(first);
+            self.samples.get(first..end).unwrap_or_default()
+        });
+        slowness(within.filter(|(at, _)| self.is_calm(*at)).map(|(_, took)| *took), 0.95)
+    }
+
+    /// How much longer (ms, 0 or more) a request through a gateway may have taken in `within` than in `before` because of the machine alone.
+    /// 0 where nothing is known.
+    ///
+    /// ```
+    /// use gatecrash_model::calm::{Calm, HOPS, SLICE_NS};
+    /// let calm = Calm::of((0..100_u64).map(|n| (n * SLICE_NS / 10, Some(if n < 50 { 1.0 } else { 1.5 }))));
+    /// let (before, within) = ([(0, 5 * SLICE_NS)], [(5 * SLICE_NS, 10 * SLICE_NS)]);
+    /// assert_eq!(calm.slower_by(&before, &within), 0.5 * HOPS);
+    /// assert_eq!(calm.slower_by(&within, &before), 0.0);
+    /// ```
+    #[must_use]
+    pub fn slower_by(&self, before: &[(u64, u64)], within: &[(u64, u64)]) -> f64 {
+        match (self.p95(before), self.p95(within)) {
+            (Some(before), Some(within)) if before.is_finite() => (within - before).max(0.0) * HOPS,
+            _ => 0.0,
+        }
+    }
+
+    /// Whether latencies of `from..to` can be compared with those of `before`: half of it was calm, and the machine about as fast.
+    /// True where nothing is known.
+    #[must_use]
+    pub fn comparable(&self, before: &[(u64, u64)], (from, to): (u64, u64)) -> bool {
+        self.share(from, to).is_none_or(|calm| calm >= ENOUGH) && self.slower_by(before, &[(from, to)]) <= COMPARABLE_MS
     }
 
     /// Whether the slice of `at` (ns) was calm; true where nothing is known of it.
@@ -77,6 +129,21 @@ impl Calm {
         }
         (all > 0).then(|| f64::from(calm) / f64::from(all))
     }
+}
+
+/// The `q`-quantile of these times; infinite if it falls among those that never ended, `None` without any.
+fn slowness(took: impl Iterator<Item = Option<f64>>, q: f64) -> Option<f64> {
+    let (mut finished, mut unfinished) = (Vec::new(), 0_usize);
+    for took in took {
+        match took {
+            Some(took) => finished.push(took),
+            None => unfinished = unfinished.saturating_add(1),
+        }
+    }
+    if finished.is_empty() && unfinished == 0 {
+        return None;
+    }
+    Some(quantile(&mut finished, unfinished, q).unwrap_or(f64::INFINITY))
 }
 
 #[cfg(test)]
@@ -111,6 +178,30 @@ mod tests {
     fn one_slow_request_does_not_make_a_slice_slow_but_two_of_ten_do() {
         assert!(every_50_ms(8, |n| Some(if n == 20 { 90.0 } else { 1.0 })).is_calm(2 * SLICE_NS));
         assert!(!every_50_ms(8, |n| Some(if n == 20 || n == 21 { 90.0 } else { 1.0 })).is_calm(2 * SLICE_NS));
+    }
+
+    #[test]
+    fn stretches_can_be_compared_where_half_was_calm_and_the_machine_as_fast() {
+        let (before, within) = ((0, 4 * SLICE_NS), (4 * SLICE_NS, 8 * SLICE_NS));
+        let as_fast = every_50_ms(8, |_| Some(1.0));
+        assert!(as_fast.comparable(&[before], within));
+        // Calm by the better half, and yet slower than before.
+        let slower = every_50_ms(8, |n| Some(if n < 40 { 1.0 } else { 2.0 }));
+        assert_eq!(slower.share(within.0, within.1), Some(1.0));
+        assert!((slower.slower_by(&[before], &[within]) - HOPS).abs() < 1e-9);
+        assert!(!slower.comparable(&[before], within) && slower.comparable(&[within], before));
+        // One of four slices was calm.
+        let busy = every_50_ms(8, |n| Some(if n < 50 { 1.0 } else { 20.0 }));
+        assert!(!busy.comparable(&[before], within));
+        assert!(Calm::default().comparable(&[before], within), "nothing is known");
+    }
+
+    #[test]
+    fn stalls_are_told_by_request() {
+        let calm = every_50_ms(2, |n| if n == 13 { None } else { Some(if n == 3 { STALL_MS } else { 1.0 }) });
+        assert_eq!(calm.stalls(STALL_MS).collect::<Vec<_>>(), [150_000_000, 650_000_000]);
+        assert_eq!(calm.p95(&[(0, 150_000_000)]), Some(1.0));
+        assert_eq!(calm.p95(&[(9 * SLICE_NS, 10 * SLICE_NS)]), None);
     }
 
     #[test]

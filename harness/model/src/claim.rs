@@ -164,6 +164,15 @@ pub enum Reads {
     Every,
 }
 
+/// What a violation is worth that was seen on a machine which could not carry the experiment (stood still for half a second, or again and again).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBusyMachine {
+    /// It stands: the claim counts what must never happen, whenever, or looks for stalls in each of its windows itself.
+    Stands,
+    /// It may be the machine's: the claim judges times, and is inconclusive then.
+    Excused,
+}
+
 /// What a check is given: histories in plan order, the resolved parameters, the deployment.
 pub struct Scope<'a> {
     /// Resolved parameters.
@@ -205,6 +214,8 @@ pub struct Claim {
     pub needs: &'static [Capability],
     /// Which histories it reads.
     pub reads: Reads,
+    /// What a busy machine makes of a violation.
+    pub on_busy_machine: OnBusyMachine,
     /// Least number of observations for `holds`.
     pub minimum: u64,
     /// The check.

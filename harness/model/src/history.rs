@@ -12,8 +12,12 @@ pub mod index;
 pub use event::{Event, EventKind, FaultStage, ReplicaState};
 pub use index::{Index, OperationView};
 
+use crate::calm::Calm;
 use crate::name::{Name, Names};
+use crate::operation::stream;
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 /// First line of a history file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +51,7 @@ pub struct History {
     names: Names,
     events: Vec<Event>,
     index: Index,
+    calm: OnceLock<Calm>,
     complete: bool,
 }
 
@@ -59,13 +64,33 @@ impl History {
             events.sort_by_key(|event| event.at);
         }
         let index = Index::new(&events);
-        Self { header, names, events, index, complete }
+        Self { header, names, events, index, calm: OnceLock::new(), complete }
     }
 
     /// Name of the experiment.
     #[must_use]
     pub fn experiment(&self) -> &str {
         &self.header.experiment
+    }
+
+    /// Which slices of it were calm, by its calibration stream; all, if it has none. Read once, when it is first asked for.
+    #[must_use]
+    pub fn calm(&self) -> &Calm {
+        self.calm.get_or_init(|| {
+            let calibration = self.name(stream::CALIBRATION);
+            Calm::of(self.operations().iter().filter_map(|view| {
+                let asked = view.operation(&self.events)?;
+                if calibration.is_none() || Some(asked.stream) != calibration {
+                    return None;
+                }
+                let due = view.intended_at(&self.events);
+                let answered = view.outcome(&self.events).filter(|(.., answer)| answer.is_success());
+                Some((
+                    due,
+                    answered.map(|(ended, ..)| Duration::from_nanos(ended.saturating_sub(due)).as_secs_f64() * 1000.0),
+                ))
+            }))
+        })
     }
 
     /// The first line.

@@ -203,7 +203,7 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
                     experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
                 });
             let overloaded = read.iter().find_map(|history| overloaded.get(history.experiment()));
-            let verdict = claims::overload::excused(known.id, (known.check)(&scope), overloaded);
+            let verdict = claims::overload::excused(known.on_busy_machine, (known.check)(&scope), overloaded);
             doubted(verdict, problem, doubt)
         } else {
             Verdict::inconclusive("unknown-claim", format!("this version of gatecrash has no claim `{}`", claim.id))

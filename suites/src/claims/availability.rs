@@ -14,7 +14,7 @@ mod zone;
 #[cfg(test)]
 mod zone_tests;
 
-use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
+use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// Mark: the clients of this site (subject) were moved to another (1), or back (0).
 pub(crate) const MOVED: &str = "clients-moved";
@@ -97,6 +97,7 @@ const AVL_02: Claim = Claim {
     ],
     needs: &[Capability::TwoReplicas, Capability::NetworkFaults],
     reads: Reads::Experiments(&["zone-loss"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: sites::MINIMUM,
     check: zone::avl_02,
 };
@@ -109,6 +110,7 @@ const AVL_04: Claim = Claim {
     parameters: &[SLO, FAILOVER, SILENCE],
     needs: SITES,
     reads: Reads::Experiments(&["double-jeopardy"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: sites::MINIMUM,
     check: sites::avl_04,
 };
@@ -133,6 +135,7 @@ const AVL_05: Claim = Claim {
     ],
     needs: SITES,
     reads: Reads::Experiments(&["site-loss"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: sites::MINIMUM,
     check: sites::avl_05,
 };
@@ -155,6 +158,7 @@ const AVL_06: Claim = Claim {
     ],
     needs: &[Capability::NetworkFaults],
     reads: Reads::Experiments(&["component-loss"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: sites::MINIMUM,
     check: components::avl_06,
 };

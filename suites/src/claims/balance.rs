@@ -4,7 +4,7 @@ mod even;
 #[cfg(test)]
 mod tests;
 
-use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
+use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// Variant of the phase `hold` in which each request has a connection of its own.
 pub(crate) const NEW: &str = "new-connections";
@@ -47,6 +47,7 @@ const BAL_01: Claim = Claim {
     ],
     needs: &[Capability::TwoReplicas],
     reads: Reads::Experiments(&["balance"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: 100,
     check: even::bal_01,
 };

@@ -3,7 +3,7 @@
 //!
 //! Everything here reads a history once, allocates nothing for an event, and never panics.
 
-use gatecrash_model::calm::Calm;
+use super::pace::Paces;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::history::{EventKind, FaultStage, OperationView};
 use gatecrash_model::operation::{Answer, Effect, Operation};
@@ -318,24 +318,18 @@ pub(crate) struct Service {
     pub(crate) sent: u64,
     /// Of these, answered 2xx.
     pub(crate) succeeded: u64,
-    /// Latencies of those that were due while the machine was calm, whatever the answer.
-    pub(crate) latencies: Latencies,
-    /// Latencies of all of them.
-    pub(crate) all: Latencies,
+    /// How long they took, whatever the answer.
+    pub(crate) paces: Paces,
 }
 
 impl Service {
     /// Adds one operation.
-    pub(crate) fn add(&mut self, history: &History, seen: &Seen<'_>, calm: &Calm) {
+    pub(crate) fn add(&mut self, history: &History, seen: &Seen<'_>) {
         self.sent = self.sent.saturating_add(1);
         if seen.outcome.is_some_and(|(_, _, answer)| answer.is_success()) {
             self.succeeded = self.succeeded.saturating_add(1);
         }
-        let took = seen.latency_ms(history);
-        self.all.add(took);
-        if calm.is_calm(seen.view.intended_at(history.events())) {
-            self.latencies.add(took);
-        }
+        self.paces.add(history, seen);
     }
 
     /// Share that succeeded, 0 to 1; `None` without samples.
@@ -356,7 +350,6 @@ pub(crate) fn latency_limit(base_ms: f64, ratio: f64) -> f64 {
 /// `no-steady-state` with what was seen.
 pub(crate) fn steady(
     history: &History,
-    calm: &Calm,
     stream_name: &str,
     (from, to): (u64, u64),
     slo: f64,
@@ -367,9 +360,9 @@ pub(crate) fn steady(
     for seen in stream(history, stream_name) {
         let at = seen.view.intended_at(history.events());
         if (from..to).contains(&at) {
-            whole.add(history, &seen, calm);
+            whole.add(history, &seen);
             let part = if at < half { &mut first } else { &mut second };
-            part.add(history, &seen, calm);
+            part.add(history, &seen);
         }
     }
     let Some(success) = whole.success() else {
@@ -378,11 +371,12 @@ pub(crate) fn steady(
     if success < slo {
         return refuse(format!("{:.2} % succeeded before the fault; {:.2} % are needed", success * 100.0, slo * 100.0));
     }
-    // Where no slice of it was calm, it is compared with as it was.
-    if whole.latencies.len() == 0 {
-        whole.latencies = whole.all.clone();
+    if whole.paces.base().is_none() {
+        let text =
+            format!("`{}`: the machine was busy before the fault, by its calibration stream", history.experiment());
+        return Err(Reason::new("machine-busy", text));
     }
-    if let (Some(before), Some(after)) = (first.latencies.p95(), second.latencies.p95())
+    if let (Some(before), Some(after)) = (first.paces.base(), second.paces.base())
         && after > latency_limit(before, 1.2)
     {
         return refuse(format!("p95 went from {before:.1} ms to {after:.1} ms before the fault"));
@@ -516,34 +510,21 @@ mod tests {
             history.at_ms(ms).ok(call("traffic", "eu-1", "plain", "a"));
         }
         let even = history.build();
-        assert_eq!(steady(&even, &Calm::default(), "traffic", (0, 100_000_000), 0.995).unwrap().sent, 100);
-        assert_eq!(
-            steady(&even, &Calm::default(), "quota", (0, 100_000_000), 0.995).unwrap_err().code,
-            "no-steady-state"
-        );
+        assert_eq!(steady(&even, "traffic", (0, 100_000_000), 0.995).unwrap().sent, 100);
+        assert_eq!(steady(&even, "quota", (0, 100_000_000), 0.995).unwrap_err().code, "no-steady-state");
 
         let mut history = HistoryBuilder::new("x");
         for ms in 0..100 {
             history.takes_ns = if ms < 50 { 1_000_000 } else { 20_000_000 };
             history.at_ms(ms).ok(call("traffic", "eu-1", "plain", "a"));
         }
-        assert!(
-            steady(&history.build(), &Calm::default(), "traffic", (0, 100_000_000), 0.995)
-                .unwrap_err()
-                .text
-                .contains("p95")
-        );
+        assert!(steady(&history.build(), "traffic", (0, 100_000_000), 0.995).unwrap_err().text.contains("p95"));
 
         let mut history = HistoryBuilder::new("x");
         for ms in 0..100 {
             history.at_ms(ms).gateway_error(call("traffic", "eu-1", "plain", "a"), 503);
         }
-        assert!(
-            steady(&history.build(), &Calm::default(), "traffic", (0, 100_000_000), 0.995)
-                .unwrap_err()
-                .text
-                .contains("0.00 %")
-        );
+        assert!(steady(&history.build(), "traffic", (0, 100_000_000), 0.995).unwrap_err().text.contains("0.00 %"));
     }
 
     #[test]

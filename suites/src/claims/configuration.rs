@@ -15,7 +15,7 @@ pub(crate) use outage::Stretch;
 
 use crate::claims::common::Seen;
 use gatecrash_model::History;
-use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Scope, Value};
+use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Scope, Value};
 use gatecrash_model::operation::Credential;
 use gatecrash_model::verdict::Verdict;
 
@@ -88,6 +88,7 @@ const CFG_01: Claim = Claim {
     ],
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
     reads: Reads::Experiments(&["control-plane-outage"]),
+    on_busy_machine: OnBusyMachine::Stands,
     minimum: outage::MINIMUM,
     check: outage::cfg_01,
 };
@@ -105,6 +106,7 @@ const CFG_02_A: Claim = Claim {
         Capability::NetworkFaults,
     ],
     reads: Reads::Experiments(&["start-without-control-plane"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: 1,
     check: |scope: &Scope<'_>| -> Verdict { start::cfg_02(scope, RESTARTED) },
 };
@@ -173,6 +175,7 @@ const CFG_03: Claim = Claim {
         Capability::NetworkFaults,
     ],
     reads: Reads::Experiments(&["paired-starts"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: 10,
     check: paired::cfg_03,
 };
@@ -192,6 +195,7 @@ const CFG_04: Claim = Claim {
     }],
     needs: &[Capability::ControlPlane, Capability::ReplicaFaults],
     reads: Reads::Experiments(&["configuration-changes"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: visible::MINIMUM,
     check: visible::cfg_04,
 };

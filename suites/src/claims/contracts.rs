@@ -9,7 +9,7 @@ mod start;
 use gatecrash_model::Deployment;
 use gatecrash_model::History;
 use gatecrash_model::Name;
-use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
+use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 use gatecrash_model::deployment::Policy;
 
 /// Stream of the uses that watch a changing contract.
@@ -40,6 +40,7 @@ const CON_01: Claim = Claim {
     }],
     needs: &[Capability::Contracts, Capability::ControlPlane, Capability::ReplicaFaults],
     reads: Reads::Experiments(&["slow-contracts"]),
+    on_busy_machine: OnBusyMachine::Stands,
     minimum: MINIMUM_START,
     check: start::con_01,
 };
@@ -59,6 +60,7 @@ const CON_02: Claim = Claim {
     }],
     needs: &[Capability::Contracts, Capability::ControlPlane, Capability::ReplicaFaults, Capability::NetworkFaults],
     reads: Reads::Experiments(&["start-without-control-plane"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: 2,
     check: start::con_02,
 };
@@ -78,6 +80,7 @@ const CON_03: Claim = Claim {
     }],
     needs: &[Capability::Contracts],
     reads: Reads::Every,
+    on_busy_machine: OnBusyMachine::Stands,
     minimum: MINIMUM_CLIENTS,
     check: clients::con_03,
 };
@@ -107,6 +110,7 @@ const CON_04: Claim = Claim {
     ],
     needs: &[Capability::Contracts, Capability::ControlPlane, Capability::NetworkFaults],
     reads: Reads::Experiments(&["contract-changes"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: MINIMUM_CHANGES,
     check: clients::con_04,
 };

@@ -9,7 +9,7 @@ mod tests;
 
 pub(crate) use failures::Failures;
 
-use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
+use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// Name of the experiment that ends replicas with SIGTERM while they are used in every way.
 pub(crate) const DRAIN: &str = "drain";
@@ -67,6 +67,7 @@ const DRN_01: Claim = Claim {
     ],
     needs: &[Capability::ReplicaFaults],
     reads: Reads::Experiments(&[DRAIN]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: stop::MINIMUM,
     check: stop::drn_01,
 };
@@ -96,6 +97,7 @@ const DRN_02: Claim = Claim {
     ],
     needs: &[Capability::ReplicaFaults, Capability::TwoReplicas],
     reads: Reads::Experiments(&[ROLLING]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: rolling::MINIMUM,
     check: rolling::drn_02,
 };
@@ -112,6 +114,7 @@ const DRN_03: Claim = Claim {
     )],
     needs: &[Capability::ControlPlane, Capability::ReplicaFaults],
     reads: Reads::Experiments(&[READINESS]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: readiness::MINIMUM,
     check: readiness::drn_03,
 };

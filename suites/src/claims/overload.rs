@@ -3,24 +3,15 @@
 //! Claims that compare milliseconds look closer ([`super::pace`]). This is the net below all others that judge times: a
 //! harness that stood still for half a second, or calibration requests that were stuck for two seconds in all.
 
-use super::common::stream;
 use gatecrash_model::History;
-use gatecrash_model::calm::Calm;
+use gatecrash_model::claim::OnBusyMachine;
 use gatecrash_model::history::EventKind;
-use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::{Reason, Verdict};
-
-/// Claims that count what must never happen, whatever the time, and those that look for stalls in each of their windows themselves:
-/// nothing excuses them here.
-const NEVER_EXCUSED: &[&str] = &[
-    "CFG-01", "CON-01", "CON-03", "LAT-03", "QUO-01", "QUO-02", "QUO-03", "QUO-04", "QUO-05", "SEC-01", "SEC-02",
-    "TOK-01", "TOK-02",
-];
 
 /// A harness that stood still for so long bends the seconds that are judged at the usual scale by a tenth and more.
 const LATE_MS: f64 = 500.0;
 /// So many slices in which nine of ten calibration requests took so long are no accident: a process that starts takes one or two.
-const STALL_MS: f64 = 250.0;
+const STUCK_MS: f64 = 250.0;
 const SLICES: usize = 4;
 
 /// Why nothing that `history` shows to be late is proof; `None` on a machine that carried it.
@@ -29,31 +20,21 @@ pub(crate) fn overloaded(history: &History) -> Option<Reason> {
         if let EventKind::Late { late_us } = found.kind { Some(f64::from(late_us) / 1000.0) } else { None }
     });
     let late = late.fold(0.0, f64::max);
-    let stalled = calm(history).slower_than(STALL_MS);
+    let stalled = history.calm().slower_than(STUCK_MS);
     let what = if late >= LATE_MS {
         format!("the harness stood still for {late:.0} ms")
     } else if stalled >= SLICES {
-        format!("calibration requests took more than {STALL_MS:.0} ms in {stalled} half seconds")
+        format!("calibration requests took more than {STUCK_MS:.0} ms in {stalled} half seconds")
     } else {
         return None;
     };
     Some(Reason::new("machine-busy", format!("`{}`: {what}: the machine could not carry it", history.experiment())))
 }
 
-/// Which slices of `history` were calm; all, if it has no calibration stream.
-pub(crate) fn calm(history: &History) -> Calm {
-    let calibrations = stream(history, streams::CALIBRATION);
-    Calm::of(calibrations.map(|seen| {
-        let answered = seen.outcome.is_some_and(|(_, _, answer)| answer.is_success());
-        let took = if answered { seen.latency_ms(history) } else { None };
-        (seen.view.intended_at(history.events()), took)
-    }))
-}
-
-/// `verdict` of the claim `id`; inconclusive, if it is a violation that an `overloaded` machine may have made.
-pub(crate) fn excused(id: &str, verdict: Verdict, overloaded: Option<&Reason>) -> Verdict {
+/// `verdict` of a claim; inconclusive, if it is a violation that an `overloaded` machine may have made.
+pub(crate) fn excused(on_busy: OnBusyMachine, verdict: Verdict, overloaded: Option<&Reason>) -> Verdict {
     match (verdict, overloaded) {
-        (Verdict::Violated(found), Some(reason)) if !NEVER_EXCUSED.contains(&id) => {
+        (Verdict::Violated(found), Some(reason)) if on_busy == OnBusyMachine::Excused => {
             Verdict::Inconclusive(Reason::new(&reason.code, format!("{}; seen: {}", reason.text, found.explanation)))
         }
         (verdict, _) => verdict,
@@ -103,10 +84,12 @@ mod tests {
                     numbers: Vec::new(),
                 })
             };
-            let Verdict::Inconclusive(why) = excused("LAT-01", violated(), reason.as_ref()) else { panic!() };
+            let Verdict::Inconclusive(why) = excused(OnBusyMachine::Excused, violated(), reason.as_ref()) else {
+                panic!()
+            };
             assert!(why.text.contains("seen: too late"), "{why:?}");
-            assert_eq!(excused("SEC-01", violated(), reason.as_ref()).observed(), Observed::Violated);
-            assert_eq!(excused("LAT-01", violated(), None).observed(), Observed::Violated);
+            assert_eq!(excused(OnBusyMachine::Stands, violated(), reason.as_ref()).observed(), Observed::Violated);
+            assert_eq!(excused(OnBusyMachine::Excused, violated(), None).observed(), Observed::Violated);
         }
     }
 }

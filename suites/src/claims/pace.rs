@@ -2,30 +2,55 @@
 //! which passes no gateway and no fault, was as fast as in its better ones; what it became slower by all the same is
 //! allowed for, and decides nothing.
 
-use super::common::{Latencies, Phase, Service, latency_limit, stream};
-pub(crate) use super::overload::calm;
+use super::common::{Latencies, Phase, Seen, Service, latency_limit};
 use gatecrash_model::History;
-use gatecrash_model::calm::Calm;
-use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::Reason;
 
-/// Least number of calm requests that a p95 is made of.
-pub(crate) const LEAST: usize = 20;
+/// Least number of calm requests that a p95 is made of, where a busy machine took others.
+const LEAST: usize = 20;
 /// Least share of the requests of a stretch that must have been calm: one in so many.
-const ONE_IN: u64 = 4;
-/// A request through a gateway waits for the machine about so many times as often as one of calibration.
-const HOPS: f64 = 4.0;
+const ONE_IN: usize = 4;
 
-/// p95 (ms) of calibration in the calm slices of `within`.
-fn calibrated(history: &History, calm: &Calm, within: &[Phase]) -> Option<f64> {
-    let mut latencies = Latencies::default();
-    for seen in stream(history, streams::CALIBRATION) {
-        let at = seen.view.intended_at(history.events());
-        if within.iter().any(|phase| (phase.from..phase.to).contains(&at)) && calm.is_calm(at) {
-            latencies.add(seen.latency_ms(history));
+/// How long requests took: all of them, and those that were due while the machine was calm.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Paces {
+    /// All of them.
+    pub(crate) all: Latencies,
+    calm: Latencies,
+}
+
+impl Paces {
+    /// Adds one, whatever its answer.
+    pub(crate) fn add(&mut self, history: &History, seen: &Seen<'_>) {
+        let took = seen.latency_ms(history);
+        self.all.add(took);
+        if history.calm().is_calm(seen.view.intended_at(history.events())) {
+            self.calm.add(took);
         }
     }
-    latencies.p95()
+
+    /// p95 of the calm ones, ms, for others to be held against; `None` without any, or if a busy machine left too few.
+    pub(crate) fn base(&mut self) -> Option<f64> {
+        let few = self.calm.len() < self.all.len()
+            && (self.calm.len().saturating_mul(ONE_IN) < self.all.len() || self.calm.len() < LEAST);
+        if few { None } else { self.calm.p95() }
+    }
+
+    /// p95 that decides whether they were within `limit` ms. A busy machine makes nothing faster, so that of all where it is; else that of
+    /// the calm ones, `None` if there are too few.
+    pub(crate) fn held_against(&mut self, limit: f64) -> Option<f64> {
+        match self.all.p95() {
+            Some(p95) if p95 <= limit => Some(p95),
+            Some(_) => self.base(),
+            None => None,
+        }
+    }
+
+    /// `n of m requests were sent while the machine was calm`.
+    fn words(&self) -> String {
+        let (calm, all) = (self.calm.len(), self.all.len());
+        format!("{calm} of {all} requests were sent while the machine was calm, by its calibration stream")
+    }
 }
 
 /// What a comparison says.
@@ -50,10 +75,13 @@ pub(crate) struct Compared {
     pub(crate) pace: Pace,
 }
 
+fn stretches(phases: &[Phase]) -> Vec<(u64, u64)> {
+    phases.iter().map(|phase| (phase.from, phase.to)).collect()
+}
+
 /// Holds the p95 of `during`, seen in `within`, against `ratio` times `base` ms, which were seen in `before`. `None` if nothing was sent.
 pub(crate) fn compare(
     history: &History,
-    calm: &Calm,
     (during, within): (&mut Service, &[Phase]),
     (base, before): (f64, &[Phase]),
     ratio: f64,
@@ -62,26 +90,12 @@ pub(crate) fn compare(
         return None;
     }
     let limit = latency_limit(base, ratio);
-    // A busy machine makes nothing faster: what is fast enough with all requests is. Only then the calm ones decide.
-    if let Some(p95) = during.all.p95().filter(|p95| *p95 <= limit) {
-        return Some(Compared { p95: Some(p95), limit, pace: Pace::Kept });
-    }
-    let p95 = during.latencies.p95();
-    let calm_requests = u64::try_from(during.latencies.len()).unwrap_or(u64::MAX);
     let busy = |what: String| Pace::Busy(Reason::new("machine-busy", format!("`{}`: {what}", history.experiment())));
-    // A slow stretch is told from few requests only if the machine took the others.
-    let few = calm_requests < during.sent
-        && (calm_requests.saturating_mul(ONE_IN) < during.sent || during.latencies.len() < LEAST);
+    let p95 = during.paces.held_against(limit);
     let pace = match p95 {
-        _ if few => busy(format!(
-            "{calm_requests} of {} requests were sent while the machine was calm, by its calibration stream",
-            during.sent
-        )),
+        None => busy(during.paces.words()),
         Some(p95) if p95 > limit => {
-            let by_machine = match (calibrated(history, calm, within), calibrated(history, calm, before)) {
-                (Some(now), Some(then)) => (now - then).max(0.0) * HOPS,
-                _ => 0.0,
-            };
+            let by_machine = history.calm().slower_by(&stretches(before), &stretches(within));
             if p95 > limit + by_machine {
                 Pace::Slower
             } else {
@@ -91,7 +105,6 @@ pub(crate) fn compare(
             }
         }
         Some(_) => Pace::Kept,
-        None => busy("no request was sent while the machine was calm, by its calibration stream".to_owned()),
     };
     Some(Compared { p95, limit, pace })
 }

@@ -18,7 +18,7 @@ mod tests;
 
 pub(crate) use canary::Canaries;
 
-use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
+use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// Name of the experiment that spends quotas over replicas and sites.
 pub(crate) const SHARED: &str = "quota-shared";
@@ -56,6 +56,7 @@ pub(crate) const CLAIMS: &[Claim] = &[
         parameters: &[SYNC_INTERVAL],
         needs: &[Capability::Quota, Capability::TwoReplicas],
         reads: Reads::Experiments(&[SHARED]),
+        on_busy_machine: OnBusyMachine::Stands,
         minimum: 3,
         check: shared::one_counter,
     },
@@ -84,6 +85,7 @@ pub(crate) const CLAIMS: &[Claim] = &[
         ],
         needs: &[Capability::Quota, Capability::TwoReplicas],
         reads: Reads::Experiments(&[SHARED]),
+        on_busy_machine: OnBusyMachine::Stands,
         minimum: 3,
         check: shared::no_double_count,
     },
@@ -95,6 +97,7 @@ pub(crate) const CLAIMS: &[Claim] = &[
         parameters: &[SYNC_INTERVAL],
         needs: &[Capability::Quota, Capability::TwoSites],
         reads: Reads::Experiments(&[SHARED]),
+        on_busy_machine: OnBusyMachine::Stands,
         minimum: 1,
         check: shared::sites_share,
     },
@@ -116,6 +119,7 @@ pub(crate) const CLAIMS: &[Claim] = &[
         ],
         needs: &[Capability::Quota],
         reads: Reads::Experiments(&[SHARED]),
+        on_busy_machine: OnBusyMachine::Stands,
         minimum: 2,
         check: shared::units_bounded,
     },
@@ -127,6 +131,7 @@ pub(crate) const CLAIMS: &[Claim] = &[
         parameters: &[SYNC_INTERVAL],
         needs: &[Capability::Quota, Capability::TwoReplicas, Capability::ReplicaFaults],
         reads: Reads::Experiments(&[RESTART]),
+        on_busy_machine: OnBusyMachine::Stands,
         minimum: 1,
         check: restart::survives_replacement,
     },
@@ -179,6 +184,7 @@ pub(crate) const CLAIMS: &[Claim] = &[
         ],
         needs: &[Capability::Quota, Capability::SharedStore, Capability::TwoReplicas, Capability::NetworkFaults],
         reads: Reads::Experiments(&[STORE_LOSS, STORE_MISBEHAVES]),
+        on_busy_machine: OnBusyMachine::Excused,
         minimum: 1,
         check: store_loss::declared_mode,
     },
@@ -207,6 +213,7 @@ pub(crate) const CLAIMS: &[Claim] = &[
         ],
         needs: &[Capability::Quota],
         reads: Reads::Experiments(&[TOLD]),
+        on_busy_machine: OnBusyMachine::Excused,
         minimum: contract::MINIMUM,
         check: contract::quo_08,
     },

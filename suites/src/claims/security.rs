@@ -5,7 +5,7 @@ mod broken;
 use super::common::{count, ms, record_doubt};
 use super::lives::{Lives, Offences, status};
 use gatecrash_model::History;
-use gatecrash_model::claim::{Capability, Claim, Level, Reads, Scope};
+use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Reads, Scope};
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
 
 /// The claims of this family.
@@ -19,6 +19,7 @@ const SEC_01: Claim = Claim {
     parameters: &[],
     needs: &[],
     reads: Reads::Every,
+    on_busy_machine: OnBusyMachine::Stands,
     minimum: 100,
     check: sec_01,
 };
@@ -36,6 +37,7 @@ const SEC_02: Claim = Claim {
     parameters: &[],
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
     reads: Reads::Experiments(&[BROKEN_POLICY]),
+    on_busy_machine: OnBusyMachine::Stands,
     minimum: broken::MINIMUM,
     check: broken::sec_02,
 };

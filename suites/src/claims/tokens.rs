@@ -7,7 +7,7 @@ mod matrix;
 mod revocation;
 mod times;
 
-use gatecrash_model::claim::{Capability, Claim, Level, Parameter, Reads, Value};
+use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// A token of the matrix was issued by a gateway; subject: its digest; value: the operation that issued it.
 pub(crate) const ISSUED: &str = "token-issued";
@@ -47,6 +47,7 @@ const TOK_01: Claim = Claim {
     parameters: &[],
     needs: &[Capability::Tokens, Capability::ReplicaFaults],
     reads: MATRIX,
+    on_busy_machine: OnBusyMachine::Stands,
     minimum: MINIMUM,
     check: matrix::tok_01,
 };
@@ -59,6 +60,7 @@ const TOK_02: Claim = Claim {
     parameters: &[],
     needs: &[Capability::Tokens, Capability::TokenRekey, Capability::ReplicaFaults],
     reads: MATRIX,
+    on_busy_machine: OnBusyMachine::Stands,
     minimum: MINIMUM,
     check: matrix::tok_02,
 };
@@ -78,6 +80,7 @@ const TOK_03: Claim = Claim {
     }],
     needs: &[Capability::Tokens, Capability::TokenRevocation, Capability::TwoReplicas, Capability::ReplicaFaults],
     reads: REVOCATION,
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: MINIMUM_REVOKED,
     check: revocation::tok_03,
 };
@@ -107,6 +110,7 @@ const TOK_04: Claim = Claim {
     ],
     needs: &[Capability::Tokens, Capability::TokenRevocation, Capability::TwoSites],
     reads: REVOCATION,
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: MINIMUM_REVOKED,
     check: revocation::tok_04,
 };
@@ -119,6 +123,7 @@ const TOK_06: Claim = Claim {
     parameters: &[],
     needs: &[Capability::Tokens, Capability::TokenRevocation, Capability::ReplicaFaults],
     reads: REVOCATION,
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: MINIMUM_REVOKED,
     check: revocation::tok_06,
 };
@@ -156,6 +161,7 @@ const TOK_07: Claim = Claim {
     ],
     needs: &[Capability::Tokens, Capability::ReplicaFaults, Capability::ClockOffset],
     reads: Reads::Experiments(&["token-times"]),
+    on_busy_machine: OnBusyMachine::Excused,
     minimum: MINIMUM_TIMED,
     check: times::tok_07,
 };

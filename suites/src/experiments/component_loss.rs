@@ -28,6 +28,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const HELD: Duration = Duration::from_secs(20);
 /// Less would be too few requests.
 const LEAST_HELD: Duration = Duration::from_secs(2);
+/// What everything else is compared with is made of this much.
+const LEAST_STEADY: Duration = Duration::from_secs(3);
 /// Requests a second over all replicas.
 const RATE_PER_S: f64 = 60.0;
 
@@ -35,7 +37,9 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let held = lab.scaled(HELD).max(LEAST_HELD);
     lab.phase("steady", "");
     let stream = traffic(&lab, &lab.replicas(), RATE_PER_S)?;
-    lab.hold_window(held).await?;
+    let steady = lab.now();
+    lab.hold_window(held.max(LEAST_STEADY)).await?;
+    let steady = (steady, lab.now());
     for component in components(lab.deployment()) {
         let links = lab.links("*", &component);
         if links.is_empty() {
@@ -46,7 +50,9 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.phase("inject", &component);
         let away = lab.inject(Fault::Network { links, what: NetworkFault::Blackhole }).await?;
         lab.phase("hold", &component);
+        let from = lab.now();
         lab.hold_window(held).await?;
+        lab.until_comparable(from, &[steady]).await?;
         lab.phase("heal", &component);
         lab.heal(away).await?;
         lab.phase("settle", &component);

@@ -24,6 +24,8 @@ const STEADY: Duration = Duration::from_secs(20);
 /// A fifth of the outage that CFG-01 asks for, and a little more.
 const VARIANT: Duration = Duration::from_millis(12_500);
 const SETTLE: Duration = Duration::from_secs(20);
+/// What everything else is compared with is made of this much.
+const LEAST_STEADY: Duration = Duration::from_secs(3);
 /// Quotas that one replica is asked for in each variant: enough that it must refuse, however windows are aligned.
 const QUOTAS: f64 = 1.6;
 
@@ -36,7 +38,9 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.phase("steady", "");
     let mut streams = vec![traffic(&lab, &replicas, 50.0)?];
     streams.extend(canaries(&lab, &replicas, 4.0));
-    lab.hold_window(lab.scaled(STEADY).max(Duration::from_secs(2))).await?;
+    let steady = lab.now();
+    lab.hold_window(lab.scaled(STEADY).max(LEAST_STEADY)).await?;
+    let steady = (steady, lab.now());
 
     // Not every gateway counts quotas.
     let mut rounds = Rounds::new(&lab).ok();
@@ -63,6 +67,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
             let key = next_key(&mut rounds).await?;
             try_join(ask(&lab, &replicas), spend(rounds.as_ref().zip(key.as_deref()), one)).await?;
         }
+        lab.until_comparable(from, &[steady]).await?;
     }
     lab.phase("heal", "");
     if let Some(before) = before {

@@ -24,6 +24,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const HELD: Duration = Duration::from_secs(20);
 /// Less would be too few requests.
 const LEAST_HELD: Duration = Duration::from_secs(2);
+/// What everything else is compared with is made of this much.
+const LEAST_STEADY: Duration = Duration::from_secs(3);
 /// The shortest window that is judged here (`stall` of LAT-03); a latency, never scaled.
 const STALL: Duration = Duration::from_secs(1);
 /// Requests a second over all replicas.
@@ -34,7 +36,9 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let held = lab.scaled(HELD).max(LEAST_HELD);
     lab.phase("steady", "");
     let stream = traffic(&lab, &lab.replicas(), RATE_PER_S)?;
-    hold(&lab, held).await?;
+    let steady = lab.now();
+    hold(&lab, held.max(LEAST_STEADY)).await?;
+    let steady = (steady, lab.now());
 
     let slow = NetworkFault::delay(plane.ingress_timeout / 2);
     let slower = NetworkFault::delay(plane.ingress_timeout * 2);
@@ -42,7 +46,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.phase("inject", variant);
         let active = lab.inject(Fault::Network { links: lab.links("*", CONTROL_PLANE), what }).await?;
         lab.phase("hold", variant);
-        hold(&lab, held).await?;
+        compared(&lab, held, steady).await?;
         lab.phase("heal", variant);
         lab.heal(active).await?;
     }
@@ -54,7 +58,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         let active = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
         lab.mark(UPSTREAM_CUT, &site.name, 0);
         lab.phase("hold", "upstream");
-        hold(&lab, held).await?;
+        compared(&lab, held, steady).await?;
         lab.phase("heal", "upstream");
         lab.heal(active).await?;
     }
@@ -69,4 +73,11 @@ async fn hold(lab: &Lab, held: Duration) -> Result<(), LabError> {
     let from = lab.now();
     lab.hold(held).await?;
     if lab.must_repeat(from, STALL, "") { lab.hold(held).await } else { Ok(()) }
+}
+
+/// Lets a stretch pass whose latencies are compared with those of the steady one.
+async fn compared(lab: &Lab, held: Duration, steady: (u64, u64)) -> Result<(), LabError> {
+    let from = lab.now();
+    hold(lab, held).await?;
+    lab.until_comparable(from, &[steady]).await
 }

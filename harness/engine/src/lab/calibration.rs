@@ -1,20 +1,18 @@
 //! How fast is the machine while an experiment runs? Requests that pass no gateway and no fault, through an ingress of their own
 //! to the first upstream. Claims that compare latencies leave out the slices of time in which these, too, were slow.
 
-use super::Lab;
 use super::operations::{Call, Target};
-use gatecrash_model::calm::Calm;
+use super::{Lab, LabError};
+use gatecrash_model::calm::{Calm, ENOUGH, SLICE_NS, STALL_MS};
 use gatecrash_model::operation::{Credential, stream};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Requests a second: two dozen in each slice that is judged.
 const RATE_PER_S: f64 = 50.0;
-/// Share of a stretch that must have been calm; with less it is repeated once.
-const ENOUGH: f64 = 0.5;
-
-/// A stall of this length is one that a store may seem lost in; the quota claims have the same.
-const STALL: Duration = Duration::from_millis(60);
+/// A stretch whose latencies cannot be compared goes on for so many times its length at most, and for [`AT_LEAST`] if that is longer.
+const AT_MOST: u32 = 3;
+const AT_LEAST: Duration = Duration::from_secs(6);
 
 /// How long each calibration request took: due (ns since the run started), and ms.
 #[derive(Debug, Default)]
@@ -33,10 +31,9 @@ impl Calibrated {
         since.map(|(_, took)| took.unwrap_or(f64::INFINITY)).fold(0.0, f64::max)
     }
 
-    /// Share of what began in `from..to` that was calm, by all that was seen so far.
-    fn calm(&self, from: u64, to: u64) -> Option<f64> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Calm::of(all.into_iter()).share(from, to)
+    /// What was calm, by all that was seen so far.
+    fn calm(&self) -> Calm {
+        Calm::of(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().into_iter())
     }
 }
 
@@ -59,14 +56,29 @@ impl Lab {
 
     /// Whether the machine stood still since `from` (ns).
     pub(super) fn stood_still(&self, from: u64) -> bool {
-        self.inner.calibrated.longest_ms(from) >= STALL.as_secs_f64() * 1000.0
-            || self.inner.lateness.since(from) >= STALL
+        self.inner.calibrated.longest_ms(from) >= STALL_MS
+            || self.inner.lateness.since(from).as_secs_f64() * 1000.0 >= STALL_MS
+    }
+
+    /// Holds on, in a stretch that began at `from` (ns), until its latencies can be compared with those of `before` (ns): until half of it was calm
+    /// and calibration about as fast as before. What the gateway does plays no part in that. Bounded; the claims say what is left.
+    ///
+    /// # Errors
+    /// As [`Lab::hold`].
+    pub async fn until_comparable(&self, from: u64, before: &[(u64, u64)]) -> Result<(), LabError> {
+        let so_far = self.now().saturating_sub(from);
+        let more = so_far.saturating_mul(AT_MOST.into()).max(u64::try_from(AT_LEAST.as_nanos()).unwrap_or(u64::MAX));
+        let until = self.now().saturating_add(more);
+        while self.now() < until && !self.inner.calibrated.calm().comparable(before, (from, self.now())) {
+            self.hold(Duration::from_nanos(SLICE_NS)).await?;
+        }
+        Ok(())
     }
 
     /// Whether less than half of the time from `from` (ns) until now was calm: other programs, or other experiments, kept the
     /// machine busy.
     #[must_use]
     pub(super) fn was_busy(&self, from: u64) -> bool {
-        self.inner.calibrated.calm(from, self.now()).is_some_and(|calm| calm < ENOUGH)
+        self.inner.calibrated.calm().share(from, self.now()).is_some_and(|calm| calm < ENOUGH)
     }
 }

@@ -4,7 +4,7 @@ use super::seen::Found;
 use super::{COMPONENT, sites};
 use crate::claims::common::{doubt, judged, len, phase, phases, steady, unless};
 use crate::claims::configuration::Stretch;
-use crate::claims::pace::{Compared, Pace, calm, compare};
+use crate::claims::pace::{Compared, Pace, compare};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::{Number, Reason, Verdict};
@@ -17,12 +17,11 @@ pub(super) fn avl_06(scope: &Scope<'_>) -> Verdict {
     let phases = phases(history);
     let slo = scope.parameters.number("slo") / 100.0;
     let ratio = scope.parameters.number("p95_ratio");
-    let calm = calm(history);
     let steadily = phase(history, &phases, "steady", "").map(|steadily| judged(history, steadily));
     let before = steadily
         .ok_or_else(|| Reason::new("no-steady-state", "there was no steady phase"))
-        .and_then(|steadily| steady(history, &calm, streams::TRAFFIC, (steadily.from, steadily.to), slo));
-    let base = before.clone().ok().and_then(|mut service| service.latencies.p95());
+        .and_then(|steadily| steady(history, streams::TRAFFIC, (steadily.from, steadily.to), slo));
+    let base = before.clone().ok().and_then(|mut service| service.paces.base());
     let mut found = Found::default();
     let (mut busy, mut lost): (Option<Reason>, Vec<String>) = (None, Vec::new());
     for (_, component, ..) in history.marks(COMPONENT) {
@@ -37,7 +36,7 @@ pub(super) fn avl_06(scope: &Scope<'_>) -> Verdict {
                 continue;
             };
             let within = [within];
-            let mut seen = Stretch::read(history, &calm, &within, |_| true);
+            let mut seen = Stretch::read(history, &within, |_| true);
             if seen.service.sent == 0 {
                 found.few(format!("nothing was asked: {when}"));
                 continue;
@@ -50,7 +49,7 @@ pub(super) fn avl_06(scope: &Scope<'_>) -> Verdict {
             }
             // What comes back may be waited for: the time after it is held to success alone.
             let Some(base) = base.filter(|_| name == "hold") else { continue };
-            let compared = compare(history, &calm, (&mut seen.traffic, &within), (base, steadily.as_slice()), ratio);
+            let compared = compare(history, (&mut seen.traffic, &within), (base, steadily.as_slice()), ratio);
             let Some(Compared { p95, limit, pace }) = compared else { continue };
             let number = format!("p95 ({when})");
             found.numbers.extend(p95.map(|p95| Number::new(&number, p95, "ms").limit(limit)));

@@ -5,10 +5,9 @@ use crate::claims::common::{
     Phase, Service, count, decided_by, doubt, judged, late_doubt, nanos, phase, phases, record_doubt, seconds, steady,
     stream, unless,
 };
-use crate::claims::pace::{Compared, Pace, calm, compare};
+use crate::claims::pace::{Compared, Pace, compare};
 use crate::claims::quota::Canaries;
 use gatecrash_model::History;
-use gatecrash_model::calm::Calm;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
@@ -35,7 +34,7 @@ pub(crate) struct Stretch {
 
 impl Stretch {
     /// What `traffic` and `canary` saw in the stretches (of requests for which `counts` is true).
-    pub(crate) fn read(history: &History, calm: &Calm, within: &[Phase], counts: impl Fn(&str) -> bool) -> Self {
+    pub(crate) fn read(history: &History, within: &[Phase], counts: impl Fn(&str) -> bool) -> Self {
         let mut found = Self::default();
         for name in [streams::TRAFFIC, streams::CANARY] {
             for seen in stream(history, name) {
@@ -55,10 +54,10 @@ impl Stretch {
                 if refused {
                     found.canaries = found.canaries.saturating_add(u64::from(seen.status() != 0));
                 } else {
-                    found.service.add(history, &seen, calm);
+                    found.service.add(history, &seen);
                     tells |= !seen.outcome.is_some_and(|(_, _, answer)| answer.is_success());
                     if name == streams::TRAFFIC {
-                        found.traffic.add(history, &seen, calm);
+                        found.traffic.add(history, &seen);
                     }
                 }
                 if tells && found.events.len() < 3 {
@@ -116,18 +115,17 @@ pub(super) fn cfg_01(scope: &Scope<'_>) -> Verdict {
     };
     let phases = phases(history);
     let slo = scope.parameters.number("slo") / 100.0;
-    let calm = calm(history);
     let steadily = phase(history, &phases, "steady", "").map(|steadily| judged(history, steadily));
     let before = steadily
         .ok_or_else(|| Reason::new("no-steady-state", "there was no steady phase"))
-        .and_then(|steadily| steady(history, &calm, streams::TRAFFIC, (steadily.from, steadily.to), slo));
+        .and_then(|steadily| steady(history, streams::TRAFFIC, (steadily.from, steadily.to), slo));
     let of = |name: &str| -> Vec<Phase> {
         let of_name = phases.iter().filter(|phase| history.text(phase.phase) == name);
         of_name.map(|phase| judged(history, *phase)).collect()
     };
     let (holds, settles) = (of("hold"), of("settle"));
-    let mut during = Stretch::read(history, &calm, &holds, |_| true);
-    let settled = Stretch::read(history, &calm, &settles, |_| true);
+    let mut during = Stretch::read(history, &holds, |_| true);
+    let settled = Stretch::read(history, &settles, |_| true);
     let quota = Canaries::read(scope.deployment, history, &holds);
     let length = holds.iter().fold(0_u64, |sum, hold| sum.saturating_add(hold.to.saturating_sub(hold.from)));
     let mut numbers = during.numbers(slo, DURING);
@@ -137,11 +135,10 @@ pub(super) fn cfg_01(scope: &Scope<'_>) -> Verdict {
     problems.extend(during.broken(slo, DURING));
     problems.extend(quota.broken());
     let ratio = scope.parameters.number("p95_ratio");
-    let base = before.clone().ok().and_then(|mut before| before.latencies.p95());
+    let base = before.clone().ok().and_then(|mut before| before.paces.base());
     let mut busy = None;
     if let Some(base) = base
-        && let Some(compared) =
-            compare(history, &calm, (&mut during.traffic, &holds), (base, steadily.as_slice()), ratio)
+        && let Some(compared) = compare(history, (&mut during.traffic, &holds), (base, steadily.as_slice()), ratio)
     {
         let Compared { p95, limit, pace } = compared;
         numbers.extend(p95.map(|p95| Number::new(P95, p95, "ms").limit(limit)));

@@ -6,7 +6,7 @@ use crate::claims::common::{
 };
 use crate::claims::configuration::Stretch;
 use crate::claims::configuration::{telling, words};
-use crate::claims::pace::{Compared, Pace, calm, compare};
+use crate::claims::pace::{Compared, Pace, compare};
 use gatecrash_model::History;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
@@ -48,16 +48,15 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
     };
     let phases = phases(history);
     let slo = scope.parameters.number("slo") / 100.0;
-    let calm = calm(history);
     let steadily = phase(history, &phases, "steady", "").map(|steadily| judged(history, steadily));
     let before = steadily
         .ok_or_else(|| Reason::new("no-steady-state", "there was no steady phase"))
-        .and_then(|steadily| steady(history, &calm, streams::TRAFFIC, (steadily.from, steadily.to), slo));
+        .and_then(|steadily| steady(history, streams::TRAFFIC, (steadily.from, steadily.to), slo));
     let of = |variant: &str| -> Vec<Phase> {
         let is = |phase: &&Phase| history.text(phase.phase) == "hold" && history.text(phase.variant) == variant;
         phases.iter().filter(is).map(|phase| judged(history, *phase)).collect()
     };
-    let base = before.clone().ok().and_then(|mut service| service.latencies.p95());
+    let base = before.clone().ok().and_then(|mut service| service.paces.base());
     let cut = history.marks(UPSTREAM_CUT).next().map(|(_, site, ..)| history.text(site).to_owned());
     // Name of the number that shows it, and words.
     let mut broken: Vec<(String, String)> = Vec::new();
@@ -68,7 +67,7 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
     for (variant, when) in VARIANTS {
         let (within, upstream) = (of(variant), variant == "upstream");
         let counts = |site: &str| !upstream || cut.as_deref().is_some_and(|cut| cut != site);
-        let mut seen = Stretch::read(history, &calm, &within, counts);
+        let mut seen = Stretch::read(history, &within, counts);
         if seen.service.sent == 0 {
             let needed = !upstream || scope.deployment.sites.len() >= 2;
             let text = format!("nothing was asked with `{when}`");
@@ -84,8 +83,7 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
         }
         let ratio = scope.parameters.number(if upstream { "other_ratio" } else { "p95_ratio" });
         if let Some(base) = base
-            && let Some(compared) =
-                compare(history, &calm, (&mut seen.traffic, &within), (base, steadily.as_slice()), ratio)
+            && let Some(compared) = compare(history, (&mut seen.traffic, &within), (base, steadily.as_slice()), ratio)
         {
             let Compared { p95, limit, pace } = compared;
             let name = format!("p95 ({when})");

@@ -8,6 +8,7 @@
 
 use super::marks;
 use crate::claims::common::{Seen, count, late_doubt, len, phases, seconds};
+use gatecrash_model::calm::STALL_MS;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::deployment::WindowAlignment;
 use gatecrash_model::history::EventKind;
@@ -49,9 +50,6 @@ pub(super) struct Round<'h> {
     pub(super) calls: Vec<Seen<'h>>,
 }
 
-/// A stall of the machine of this length starves a round: not far from the 80 ms that the reference gateway gives its store, and
-/// more than a scheduler takes from a process while others share its core.
-const STARVED_MS: f64 = 60.0;
 /// How far from a request a stall may be to have touched it.
 const STARVED_NEAR_NS: u64 = 250_000_000;
 
@@ -59,12 +57,9 @@ const STARVED_NEAR_NS: u64 = 250_000_000;
 fn stalls(history: &History) -> Vec<u64> {
     let late = history.others().filter_map(|(_, found)| {
         let EventKind::Late { late_us } = found.kind else { return None };
-        (f64::from(late_us) >= STARVED_MS * 1000.0).then_some(found.at)
+        (f64::from(late_us) >= STALL_MS * 1000.0).then_some(found.at)
     });
-    let slow = crate::claims::common::stream(history, stream::CALIBRATION)
-        .filter(|seen| seen.latency_ms(history).is_none_or(|took| took >= STARVED_MS))
-        .map(|seen| seen.view.intended_at(history.events()));
-    let mut all: Vec<u64> = late.chain(slow).collect();
+    let mut all: Vec<u64> = late.chain(history.calm().stalls(STALL_MS)).collect();
     all.sort_unstable();
     all
 }
@@ -72,7 +67,7 @@ fn stalls(history: &History) -> Vec<u64> {
 /// `machine-busy`, for rounds in which too much was admitted while the machine stood still.
 pub(super) fn starved(history: &History, label: &str) -> Reason {
     let text = format!(
-        "`{}`: {label}: more was admitted than allowed, but the machine stood still for {STARVED_MS:.0} ms and more in it",
+        "`{}`: {label}: more was admitted than allowed, but the machine stood still for {STALL_MS:.0} ms and more in it",
         history.experiment()
     );
     Reason::new("machine-busy", text)

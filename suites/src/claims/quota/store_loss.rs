@@ -9,10 +9,9 @@ use super::marks::STORE_CORRUPTED;
 use super::rounds::{Count, Round, Rule, Tally, against_bound, rounds};
 use super::{STORE_LOSS, STORE_MISBEHAVES};
 use crate::claims::common::{
-    LATENCY_FLOOR_MS, Latencies, Phase, Seen, count, doubt, late_doubt, len, ms, nanos, phases, stream, unless,
+    LATENCY_FLOOR_MS, Phase, Seen, count, doubt, late_doubt, len, ms, nanos, phases, stream, unless,
 };
-use crate::claims::pace::{LEAST, calm};
-use gatecrash_model::calm::Calm;
+use crate::claims::pace::Paces;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
@@ -73,28 +72,6 @@ struct AtReplica {
     bound: Count,
 }
 
-/// How long requests took: all of them, and those that were sent while the machine was calm.
-#[derive(Default)]
-struct Paces {
-    all: Latencies,
-    calm: Latencies,
-}
-
-impl Paces {
-    fn add(&mut self, took: Option<f64>, calm: bool) {
-        self.all.add(took);
-        if calm {
-            self.calm.add(took);
-        }
-    }
-
-    /// p95 of the calm ones; `None` if they are left over by a busy machine, and too few.
-    fn calm_p95(&mut self) -> Option<f64> {
-        let few = self.calm.len() < self.all.len() && self.calm.len() < LEAST;
-        if few { None } else { self.calm.p95() }
-    }
-}
-
 /// What the requests of the outage showed.
 struct Outage {
     sent: u64,
@@ -131,8 +108,7 @@ pub(super) fn declared_mode(scope: &Scope<'_>) -> Verdict {
         };
         let rounds = rounds(history, &rule);
         let phases = phases(history);
-        let calm = calm(history);
-        let of = Told { history, rounds: &rounds, phases: &phases, rule: &rule, scope, calm, mode, word };
+        let of = Told { history, rounds: &rounds, phases: &phases, rule: &rule, scope, mode, word };
         verdicts.extend(
             VARIANTS.iter().filter(|variant| variant.experiment == experiment).map(|variant| of.judge(variant)),
         );
@@ -147,7 +123,6 @@ struct Told<'a, 'h> {
     phases: &'a [Phase],
     rule: &'a Rule,
     scope: &'a Scope<'a>,
-    calm: Calm,
     mode: Mode,
     word: &'a str,
 }
@@ -191,11 +166,6 @@ impl Told<'_, '_> {
         self.rounds.iter().map(|round| round.window).max().unwrap_or_default()
     }
 
-    /// Whether a request was sent while the machine was calm.
-    fn is_calm(&self, seen: &Seen<'_>) -> bool {
-        self.calm.is_calm(seen.view.intended_at(self.history.events()))
-    }
-
     /// The last stretch of `phase` in `variant`.
     fn last(&self, phase: &str, variant: &Variant) -> Option<Phase> {
         let is = |found: &&Phase| {
@@ -219,13 +189,13 @@ impl Told<'_, '_> {
         let mut enforced = false;
         for round in self.of_phase(variant, "steady") {
             for seen in round.sure_calls() {
-                paces.add(seen.latency_ms(self.history), self.is_calm(seen));
+                paces.add(self.history, seen);
             }
             let tally = Tally::of(round.sure_calls());
             let within = round.clean && !self.bound(round, round.sure_calls()).broken();
             enforced |= within && tally.rejected > 0 && tally.demand() >= self.rule.quota;
         }
-        let base = paces.calm_p95().or_else(|| paces.all.p95());
+        let base = paces.base().or_else(|| paces.all.p95());
         let unsteady = (!enforced || base.is_none()).then(|| {
             let text = format!("{}: the quota was not seen enforced before the store was lost", variant.name);
             Reason::new("no-steady-state", text)
@@ -274,7 +244,7 @@ impl Told<'_, '_> {
                 names.push(target);
             }
             let latency = seen.latency_ms(self.history);
-            outage.paces.add(latency, self.is_calm(seen));
+            outage.paces.add(self.history, seen);
             if latency.is_none_or(|latency| latency >= hang_ms) {
                 outage.hung = outage.hung.saturating_add(1);
                 outage.first = outage.first.or(seen.view.completed()).or(Some(seen.view.invoked as usize));
@@ -307,13 +277,10 @@ impl Told<'_, '_> {
     fn during(&self, variant: &Variant, mut outage: Outage, base_ms: Option<f64>) -> Verdict {
         let d_ms = self.scope.parameters.number("d").max(LATENCY_FLOOR_MS);
         let above = |p95: f64| base_ms.map(|base| (p95 - base).max(0.0));
-        // A busy machine makes nothing faster: what is fast enough with all requests is. Only then the calm ones decide.
-        let of_all = outage.paces.all.p95().unwrap_or(f64::INFINITY);
-        let of_calm = outage.paces.calm_p95();
-        let too_slow = |p95: f64| above(p95).is_some_and(|added| added > d_ms);
-        let busy = too_slow(of_all) && of_calm.is_none();
-        let p95 = of_calm.filter(|_| too_slow(of_all)).unwrap_or(of_all);
-        let added = above(p95).filter(|_| !busy);
+        let limit = base_ms.map_or(f64::INFINITY, |base| base + d_ms);
+        let decides = outage.paces.held_against(limit);
+        let busy = decides.is_none();
+        let added = decides.and_then(above);
         let observed = outage.label(self.rule);
         let mut numbers = vec![Number::new(
             format!("{}: admitted while the store was lost", variant.name),
@@ -330,8 +297,7 @@ impl Told<'_, '_> {
             broken.push(format!("declared `{}`, but {why} (observed: {observed})", self.word));
             events.extend(example.map(|at| self.history.reference(at)));
         }
-        if added.is_some_and(|added| added > d_ms) {
-            let base = base_ms.unwrap_or_default();
+        if let (Some(base), Some(p95)) = (base_ms, decides.filter(|p95| *p95 > limit)) {
             broken.push(format!("p95 went from {base:.1} ms to {p95:.1} ms, at most {d_ms:.0} ms may be added"));
         }
         if outage.hung > 0 {
