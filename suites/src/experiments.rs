@@ -1,8 +1,10 @@
 //! All experiments, one story per file.
 
+mod bad_configurations;
 mod balance;
 mod broken_policy;
 mod canaries;
+mod changes_in_an_outage;
 mod component_loss;
 mod configuration_changes;
 mod contract_changes;
@@ -10,6 +12,7 @@ mod control_plane_outage;
 mod data_path;
 mod double_jeopardy;
 mod drain;
+mod facts;
 mod management_latency;
 mod paired_starts;
 mod quota_restart;
@@ -40,6 +43,7 @@ pub fn all() -> Vec<Experiment> {
         management_latency::EXPERIMENT,
         contract_changes::EXPERIMENT,
         start_without_control_plane::EXPERIMENT,
+        changes_in_an_outage::EXPERIMENT,
         revocation::EXPERIMENT,
         double_jeopardy::EXPERIMENT,
         site_loss::EXPERIMENT,
@@ -47,6 +51,7 @@ pub fn all() -> Vec<Experiment> {
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         token_matrix::EXPERIMENT,
+        bad_configurations::EXPERIMENT,
         rolling_restart::EXPERIMENT,
         ready_means_serving::EXPERIMENT,
         drain::EXPERIMENT,

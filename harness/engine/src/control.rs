@@ -102,6 +102,15 @@ impl Control {
         Ok(Self::version(&self.send(reqwest::Method::PUT, "/control/configuration", Some(configuration)).await?))
     }
 
+    /// Puts a copy of an earlier version back; returns its version.
+    ///
+    /// # Errors
+    /// If the control plane does not answer with success: it never had that version.
+    pub async fn restore(&self, version: u32) -> Result<u32, ControlError> {
+        let body = serde_json::json!({ "version": version });
+        Ok(Self::version(&self.send(reqwest::Method::POST, "/control/restore", Some(&body)).await?))
+    }
+
     /// Sets the contracts; returns their version.
     ///
     /// # Errors

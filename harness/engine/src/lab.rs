@@ -199,6 +199,8 @@ struct State {
     signing: BTreeMap<String, String>,
     contracts: Vec<fixture::Contract>,
     configuration: Option<fixture::Configuration>,
+    /// What was published before, in order.
+    earlier: Vec<fixture::Configuration>,
     /// Faults that are in place.
     faults: BTreeMap<u32, gatecrash_model::fault::Fault>,
     /// Backends in rotation, by ingress.

@@ -14,7 +14,8 @@
 //! And by role:
 //! - control plane: `PUT /control/configuration` ([`Configuration`]: published as the next version; answers
 //!   `{"version": 18}`), `PUT /control/contracts` (the list of [`Contract`]; answers its version),
-//!   `POST /control/roll-back` (the version before is served again).
+//!   `POST /control/roll-back` (the version before is served again), `POST /control/restore` with `{"version": 3}` (a copy of that version is put back:
+//!   what was published later is lost, its numbers are given again, in the next term).
 //! - identity: `POST /control/sign` ([`SignRequest`]; answers `{"token": "..."}`).
 //! - site store: `DELETE /control/configuration` (wipes it).
 //! - ingress: `PUT /control/backends` (list of [`Backend`]).
@@ -22,7 +23,7 @@
 //!
 //! What gateways call, over links:
 //! - control plane: `GET /v1/configuration`, `GET /v1/contracts` (with `x-gateway-replica`; `ETag` is the
-//!   quoted version; `If-None-Match` gives 304), `POST /v1/register` ([`Registration`]),
+//!   quoted version, `"2.17"` in the second term and later; `If-None-Match` gives 304), `POST /v1/register` ([`Registration`]),
 //!   `POST /v1/status` ([`Status`]).
 //! - site store: `GET /v1/configuration` and `PUT /v1/configuration` (body is a [`Configuration`]; 404 before the first PUT).
 //! - identity: `POST /token`, `POST /revoke`, `POST /introspect` (RFC 6749, 7009, 7662).
@@ -113,12 +114,30 @@ pub struct Contract {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Configuration {
-    /// Version; set by the control plane when it is published.
+    /// Term of the control plane, from 1: how often it was set up or restored from a copy. A version of a later term is newer than any of
+    /// an earlier one, whatever its number.
+    #[serde(default = "first_term")]
+    pub term: u32,
+    /// Version within the term; set by the control plane when it is published.
     pub version: u32,
     /// Routes with their policies.
     pub routes: Vec<Route>,
     /// Quota of the routes with the `quota` policy.
     pub quota: Quota,
+}
+
+/// The term of a control plane that was never restored.
+#[must_use]
+pub fn first_term() -> u32 {
+    1
+}
+
+impl Configuration {
+    /// Term and version: of two configurations the one with the higher pair is the newer one.
+    #[must_use]
+    pub fn age(&self) -> (u32, u32) {
+        (self.term, self.version)
+    }
 }
 
 /// The contracts as the control plane sends them.

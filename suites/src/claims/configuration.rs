@@ -3,9 +3,16 @@
 mod changes;
 mod outage;
 mod paired;
+mod poison;
+#[cfg(test)]
+mod poison_tests;
+mod reconnect;
+#[cfg(test)]
+mod reconnect_tests;
 mod start;
 #[cfg(test)]
 mod tests;
+mod truth;
 mod visible;
 #[cfg(test)]
 mod visible_tests;
@@ -40,8 +47,11 @@ pub(crate) const LOCAL: i64 = 1;
 /// It must download its configuration.
 pub(crate) const REMOTE: i64 = 2;
 
+/// Mark: the version that was just published has a bad object in it; subject: the route to be asked for; value: the version.
+pub(crate) const BAD_OBJECT: &str = "bad-object";
+
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[CFG_01, CFG_02_A, CFG_02_B, CFG_02_C, CFG_03, CFG_04];
+pub(crate) const CLAIMS: &[Claim] = &[CFG_01, CFG_02_A, CFG_02_B, CFG_02_C, CFG_03, CFG_04, CFG_05, CFG_06];
 
 /// The share of requests that must succeed (claims.md section 5: 99.9 %).
 pub(crate) const SLO: Parameter = Parameter {
@@ -198,6 +208,49 @@ const CFG_04: Claim = Claim {
     on_busy_machine: OnBusyMachine::Excused,
     minimum: visible::MINIMUM,
     check: visible::cfg_04,
+};
+
+const CFG_05: Claim = Claim {
+    id: "CFG-05",
+    statement: "once the control plane is back, everything that was published meanwhile (routes that came, changed and went, removed contracts), or lost with it, is in force at every replica within T, without a restart",
+    source: "Azure API Management, Tyk, Kong; claims.md section 3, rows 12, 13, 20 and 24",
+    level: Level::Core,
+    parameters: &[Parameter {
+        name: "within",
+        default: Some(Value::Seconds(60.0)),
+        min: 0.1,
+        max: 3600.0,
+        words: &[],
+        help: "from the end of the trouble to what was published in force at every replica (default: ours)",
+    }],
+    needs: &[Capability::ControlPlane, Capability::NetworkFaults],
+    reads: Reads::Experiments(&["changes-in-an-outage"]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: reconnect::MINIMUM,
+    check: reconnect::cfg_05,
+};
+
+const CFG_06: Claim = Claim {
+    id: "CFG-06",
+    statement: "an error, an empty or a partly invalid configuration never takes the place of a good one; one bad object disturbs no other and is never open",
+    source: "Tyk MDCB; claims.md section 3, rows 8, 14, 19, 25 and 26",
+    level: Level::Core,
+    parameters: &[
+        SLO,
+        Parameter {
+            name: "within",
+            default: Some(Value::Seconds(60.0)),
+            min: 0.1,
+            max: 3600.0,
+            words: &[],
+            help: "from the publication of the next good version to it in force at every replica (default: ours)",
+        },
+    ],
+    needs: &[Capability::ControlPlane],
+    reads: Reads::Experiments(&["bad-configurations"]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: poison::MINIMUM,
+    check: poison::cfg_06,
 };
 
 /// What is certainly wrong with the answer to a canary, if anything: what nobody can tell of is not wrong.

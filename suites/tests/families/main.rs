@@ -68,7 +68,7 @@ const FAMILIES: [Family; 8] = [
         name: "configuration",
         deployment: "flex-managed",
         scale: 0.05,
-        claims: &["CFG-01", "CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03", "CFG-04"],
+        claims: &["CFG-01", "CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03", "CFG-04", "CFG-05", "CFG-06"],
         in_containers: &["CFG-01"],
     },
     Family {

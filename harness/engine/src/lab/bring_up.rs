@@ -72,6 +72,7 @@ impl Lab {
             .map(|client| Contract { client: client.id.clone(), secret: client.secret.clone() })
             .collect();
         let configuration = deployment.control_plane.as_ref().map(|_| Configuration {
+            term: 1,
             version: 1,
             routes: deployment.routes.clone(),
             quota: deployment.quota,
@@ -258,6 +259,7 @@ impl Lab {
             Role::ControlPlane => {
                 let state = self.state();
                 let configuration = state.configuration.clone().unwrap_or_else(|| Configuration {
+                    term: 1,
                     version: 1,
                     routes: self.deployment().routes.clone(),
                     quota: self.deployment().quota,

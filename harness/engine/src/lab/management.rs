@@ -64,9 +64,36 @@ impl Lab {
         change(&mut configuration);
         let version = self.control(CONTROL_PLANE)?.publish(&configuration).await?;
         configuration.version = version;
-        self.state().configuration = Some(configuration);
+        {
+            let mut state = self.state();
+            let before = state.configuration.replace(configuration);
+            state.earlier.extend(before);
+        }
         self.mark(mark::PUBLISHED, "", i64::from(version));
         Ok(version)
+    }
+
+    /// Restores the control plane from a copy that was made when `version` was the last: all that was published later is lost. Written as
+    /// a mark [`mark::RESTORED`].
+    ///
+    /// # Errors
+    /// If there is no control plane, or it never had that version.
+    pub async fn restore_control_plane(&self, version: u32) -> Result<(), LabError> {
+        let copy = {
+            let state = self.state();
+            let all = state.earlier.iter().chain(&state.configuration);
+            all.filter(|earlier| earlier.version == version).next_back().cloned()
+        };
+        let mut copy = copy.ok_or_else(|| LabError::Unknown(format!("version {version}")))?;
+        copy.version = self.control(CONTROL_PLANE)?.restore(version).await?;
+        {
+            let mut state = self.state();
+            copy.term = state.configuration.as_ref().map_or(1, |lost| lost.term).saturating_add(1);
+            let lost = state.configuration.replace(copy);
+            state.earlier.extend(lost);
+        }
+        self.mark(mark::RESTORED, "", i64::from(version));
+        Ok(())
     }
 
     /// Adds the contract of a client; returns the version of the list.

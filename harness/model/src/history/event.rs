@@ -182,6 +182,8 @@ pub mod told {
 pub mod mark {
     /// A configuration was published; subject: what changed; value: its version.
     pub const PUBLISHED: &str = "published";
+    /// The control plane was restored from a copy: what was published after this version is lost; value: the version.
+    pub const RESTORED: &str = "restored";
     /// A token was revoked and the 200 received; subject: token digest.
     pub const REVOKED: &str = "revoked";
     /// A contract was added; subject: client id.

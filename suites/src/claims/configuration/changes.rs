@@ -65,6 +65,20 @@ impl Fact {
     }
 }
 
+/// What `seen` shows of a route that must be in `state`: that (`New`), that it serves although it must not (`Admitted`), something else, or nothing.
+pub(super) fn state_shown(state: u16, seen: &Seen<'_>) -> Shows {
+    let status = seen.status();
+    if state != OPEN && (seen.arrived.is_some() || is(OPEN, status)) {
+        Shows::Admitted
+    } else if status == 0 {
+        Shows::Nothing
+    } else if is(state, status) {
+        Shows::New
+    } else {
+        Shows::Neither
+    }
+}
+
 /// Whether `status` is an answer of a route in this state.
 fn is(state: u16, status: u16) -> bool {
     match state {

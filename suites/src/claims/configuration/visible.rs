@@ -5,12 +5,12 @@
 //! that was under way while the next change was published is left out.
 
 use super::changes::{CHANGE, Change, Shows, changes, last_at};
-use super::telling;
+use super::truth::Kind;
 use crate::claims::common::{
     Seen, count, decided_by, doubt, end_of, late_doubt, len, nanos, phase, phases, record_doubt, seconds, stream,
     unless,
 };
-use crate::claims::lives::{Lives, Offences, touches};
+use crate::claims::lives::{Lives, touches};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::history::ReplicaState;
 use gatecrash_model::operation::stream as streams;
@@ -30,20 +30,6 @@ const ADMITTED: &str = "requests admitted without the policy of their route";
 const MIXED: &str = "answers with the old state after the new one";
 const ERRORS: &str = "errors on untouched routes";
 const SILENT: &str = "requests without an answer on untouched routes";
-
-/// One kind of offence: how often, where, and the first in words.
-#[derive(Default)]
-struct Kind {
-    offences: Offences,
-    first: Option<String>,
-}
-
-impl Kind {
-    fn add(&mut self, history: &History, seen: &Seen<'_>, what: &str) {
-        self.offences.add(history, telling(seen));
-        self.first.get_or_insert_with(|| format!("{} {what}", super::words(history, seen)));
-    }
-}
 
 #[derive(Default)]
 struct Tally {
