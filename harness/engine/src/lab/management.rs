@@ -81,8 +81,8 @@ impl Lab {
     pub async fn restore_control_plane(&self, version: u32) -> Result<(), LabError> {
         let copy = {
             let state = self.state();
-            let all = state.earlier.iter().chain(&state.configuration);
-            all.filter(|earlier| earlier.version == version).next_back().cloned()
+            let mut all = state.earlier.iter().chain(&state.configuration);
+            all.rfind(|earlier| earlier.version == version).cloned()
         };
         let mut copy = copy.ok_or_else(|| LabError::Unknown(format!("version {version}")))?;
         copy.version = self.control(CONTROL_PLANE)?.restore(version).await?;

@@ -36,9 +36,8 @@ pub(super) fn cfg_05(scope: &Scope<'_>) -> Verdict {
     let mut judged: Vec<Phase> = Vec::new();
     let few = |text: String| Some(Reason::new("too-few-samples", text));
     for (variant, when) in SETTLES {
-        let is = |phase: &&Phase, name: &str| {
-            history.text(phase.phase) == name && history.text(phase.variant) == variant
-        };
+        let is =
+            |phase: &&Phase, name: &str| history.text(phase.phase) == name && history.text(phase.variant) == variant;
         let Some(settle) = phases.iter().find(|phase| is(phase, "settle")) else {
             missing = missing.or_else(|| few(format!("nothing was seen {when}")));
             continue;
@@ -63,9 +62,7 @@ pub(super) fn cfg_05(scope: &Scope<'_>) -> Verdict {
         let name = format!("{name}, later than that");
         numbers.push(Number::new(name, count(all(kinds)), "").limit(0.0));
     }
-    let lateness = || {
-        judged.iter().find_map(|settle| late_doubt(history, within, settle.from, settle.to))
-    };
+    let lateness = || judged.iter().find_map(|settle| late_doubt(history, within, settle.from, settle.to));
     let broken: Vec<(&str, &Kind)> = [(OPEN, &open), (LATE, &late), (SILENT, &silent)]
         .into_iter()
         .flat_map(|(name, kinds)| kinds.iter().map(move |kind| (name, kind)))

@@ -27,10 +27,13 @@ fn answer(history: &mut HistoryBuilder, operation: Operation<String>, state: u16
     }
 }
 
+/// A route, its state before and after.
+type Change = (&'static str, u16, u16);
+
 /// Each variant takes 200 s: it is told at once, and settles from 100 s on. Replica `eu-1` shows all of it 2 s later, `eu-2` after `wait` ms.
 fn story(wait: u64) -> HistoryBuilder {
     let mut history = HistoryBuilder::new("changes-in-an-outage");
-    let told: [(&str, &[(&str, u16, u16)]); 4] = [
+    let told: [(&str, &[Change]); 4] = [
         ("outage", &[("created", ABSENT, GUARDED), ("flips", OPEN, GUARDED), ("deleted", OPEN, ABSENT)]),
         ("flapping", &[("flips", GUARDED, OPEN)]),
         ("restored", &[("flips", OPEN, GUARDED), ("lost", OPEN, ABSENT)]),
@@ -74,7 +77,7 @@ fn everything_in_force_soon_after_holds() {
     let verdict = check(&story(9_000).build());
     assert_eq!(verdict.observed(), Observed::Holds, "{verdict:?}");
     let first = &verdict.numbers()[0];
-    assert_eq!((first.name.as_str(), first.limit), ("after an outage, in force everywhere within", Some(60.0)));
+    assert!(first.name.ends_with(", in force everywhere within") && first.limit == Some(60.0), "{first:?}");
     assert!((8.6..9.7).contains(&first.value), "{first:?}");
 }
 
@@ -100,7 +103,10 @@ fn once(operation: Operation<String>, state: u16) -> Verdict {
 fn a_deleted_route_that_serves_again_breaks_cfg_05() {
     let verdict = once(ask("eu-2", "deleted"), OPEN);
     assert_eq!(verdict.numbers()[0].name, "served what must not be served, later than that");
-    assert!(explanation(&verdict).contains("for route `deleted` at `eu-2`, status 200 was served 65.05 s"), "{verdict:?}");
+    assert!(
+        explanation(&verdict).contains("for route `deleted` at `eu-2`, status 200 was served 65.05 s"),
+        "{verdict:?}"
+    );
     // In time it may.
     let mut history = story(2_000);
     history.at_ms(160_900).ok(ask("eu-2", "deleted"));
@@ -153,7 +159,7 @@ fn what_was_not_seen_shows_nothing() {
     // The last variant never came.
     let mut short = HistoryBuilder::new("changes-in-an-outage");
     short.at_ms(1).phase("settle", "outage");
-    assert!(reason(&check(&short.build())).1.contains("no replica was asked"));
+    assert_eq!(reason(&check(&short.build())).0, "too-few-samples");
 }
 
 proptest! {

@@ -127,7 +127,11 @@ pub(super) fn shown(history: &History, since: u64, (from, to): (u64, u64), withi
     found.longest = found.longest.max(waits.max().unwrap_or_default());
     found.unseen = truth.fresh.iter().find_map(|subject| {
         let missing = replicas.iter().find(|replica| !first.contains_key(&(*subject, **replica)))?;
-        Some(format!("what was published of `{}` was never seen at `{}`", history.text(*subject), history.text(*missing)))
+        Some(format!(
+            "what was published of `{}` was never seen at `{}`",
+            history.text(*subject),
+            history.text(*missing)
+        ))
     });
     if found.unseen.is_none() && replicas.is_empty() {
         found.unseen = Some("no replica was asked".to_owned());
