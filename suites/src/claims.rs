@@ -2,6 +2,7 @@
 
 pub(crate) mod availability;
 pub(crate) mod balance;
+pub(crate) mod busy;
 mod common;
 pub(crate) mod configuration;
 pub(crate) mod contracts;
@@ -28,6 +29,7 @@ const FAMILIES: &[&[Claim]] = &[
     contracts::CLAIMS,
     draining::CLAIMS,
     latency::CLAIMS,
+    overload::CLAIMS,
     quota::CLAIMS,
     security::CLAIMS,
     tokens::CLAIMS,

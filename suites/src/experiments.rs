@@ -14,6 +14,7 @@ mod double_jeopardy;
 mod drain;
 mod facts;
 mod management_latency;
+mod overload;
 mod paired_starts;
 mod quota_restart;
 mod quota_shared;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Experiment> {
         zone_loss::EXPERIMENT,
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
+        overload::EXPERIMENT,
         token_matrix::EXPERIMENT,
         bad_configurations::EXPERIMENT,
         rolling_restart::EXPERIMENT,

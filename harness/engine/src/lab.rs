@@ -356,6 +356,9 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     if adapter.settings.contains_key(CLOCK_SETTING) {
         all.insert(Capability::ClockOffset);
     }
+    if ["concurrency", "queue"].iter().all(|name| adapter.settings.contains_key(*name)) {
+        all.insert(Capability::Concurrency);
+    }
     if adapter.token.is_none() {
         all.remove(&Capability::TokenIssue);
     }

@@ -66,6 +66,8 @@ pub enum Capability {
     TokenRevocation,
     /// A replica can be given a clock that is off: its adapter has the setting `clockOffsetMs`.
     ClockOffset,
+    /// A replica's concurrency can be bounded: its adapter has the settings `concurrency` and `queue`.
+    Concurrency,
     /// The gateway counts quota.
     Quota,
     /// There is a shared store that counts quota and can fail.

@@ -224,6 +224,14 @@ pub struct Backend {
     pub probe_status: u16,
 }
 
+fn default_concurrency() -> u32 {
+    256
+}
+
+fn default_queue() -> u32 {
+    1024
+}
+
 /// Configuration of the reference gateway. Rendered by the adapter `reference`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -256,6 +264,12 @@ pub struct GatewayConfig {
     pub withdraw_ms: u64,
     /// Milliseconds after SIGTERM that requests in flight have to finish.
     pub drain_ms: u64,
+    /// Requests that may be at the upstream at the same time; more wait for their turn.
+    #[serde(default = "default_concurrency")]
+    pub concurrency: u32,
+    /// Requests that may wait for their turn; more are answered 503.
+    #[serde(default = "default_queue")]
+    pub queue: u32,
     /// `closed` (503), `open` (not counted), `local` (counted by the replica), `error` (500).
     pub on_store_loss: String,
     /// `memory` or `redis`.

@@ -71,6 +71,38 @@ pub fn rank_test(greater: &[f64], lesser: &[f64]) -> Option<f64> {
     Some(normal_above((u - m * n / 2.0 - 0.5) / variance.sqrt()))
 }
 
+/// Spearman's rank correlation of two series, -1 to 1: of the ranks of `a` and `b`, place by place, equal values sharing their mean rank. `None`
+/// for fewer than two places, different lengths, or a series of equal values. Infinite values are the highest.
+///
+/// ```
+/// use gatecrash_model::stats::rank_correlation;
+/// assert_eq!(rank_correlation(&[1.0, 2.0, 3.0], &[5.0, 6.0, f64::INFINITY]), Some(1.0));
+/// assert_eq!(rank_correlation(&[1.0, 2.0, 3.0], &[9.0, 8.0, 7.0]), Some(-1.0));
+/// assert_eq!(rank_correlation(&[1.0, 2.0], &[3.0, 3.0]), None);
+/// ```
+#[must_use]
+pub fn rank_correlation(a: &[f64], b: &[f64]) -> Option<f64> {
+    if a.len() != b.len() || a.len() < 2 {
+        return None;
+    }
+    let (a, b) = (ranks(a), ranks(b));
+    let mean = (a.len() as f64 + 1.0) / 2.0;
+    let spread = |ranks: &[f64]| ranks.iter().map(|rank| (rank - mean).powi(2)).sum::<f64>();
+    let together: f64 = a.iter().zip(&b).map(|(a, b)| (a - mean) * (b - mean)).sum();
+    let scale = (spread(&a) * spread(&b)).sqrt();
+    (scale > 0.0).then(|| together / scale)
+}
+
+/// The rank of each value, from 1; equal ones share the mean of theirs.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let of = |value: &f64| {
+        let below = values.iter().filter(|other| other.total_cmp(value).is_lt()).count() as f64;
+        let equal = values.iter().filter(|other| other.total_cmp(value).is_eq()).count() as f64;
+        below + (equal + 1.0) / 2.0
+    };
+    values.iter().map(of).collect()
+}
+
 /// An interval that holds the true median with at least `confidence` (0 to 1), from order statistics of `samples`
 /// (any order; reordered). `None` if there are too few samples for that (6 are needed for 0.95).
 ///

@@ -28,12 +28,12 @@ impl Number {
         Self { name: name.into(), value, unit: unit.to_owned(), limit: None, marginal: false }
     }
 
-    /// The same number with its limit; a time (`ms`, `s`) within 10 % of it is flagged marginal.
+    /// The same number with its limit; a time (`ms`, `s`) within 10 % of it is flagged marginal, unless that is zero.
     #[must_use]
     pub fn limit(mut self, limit: f64) -> Self {
         self.limit = Some(limit);
         let timed = self.unit == "ms" || self.unit == "s";
-        self.marginal = timed && (self.value - limit).abs() <= limit.abs() * 0.1;
+        self.marginal = timed && limit.abs() > 0.0 && (self.value - limit).abs() <= limit.abs() * 0.1;
         self
     }
 }

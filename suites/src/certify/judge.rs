@@ -179,7 +179,7 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
     let deployment = record.deployment.scaled(record.scale);
     let overloaded: BTreeMap<&str, Reason> = histories
         .iter()
-        .filter_map(|history| Some((history.experiment(), claims::overload::overloaded(history)?)))
+        .filter_map(|history| Some((history.experiment(), claims::busy::overloaded(history)?)))
         .collect();
     for claim in &mut record.claims {
         claim.verdict = finite(if claim.declared == Declared::NotApplicable {
@@ -203,7 +203,7 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
                     experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
                 });
             let overloaded = read.iter().find_map(|history| overloaded.get(history.experiment()));
-            let verdict = claims::overload::excused(known.on_busy_machine, (known.check)(&scope), overloaded);
+            let verdict = claims::busy::excused(known.on_busy_machine, (known.check)(&scope), overloaded);
             doubted(verdict, problem, doubt)
         } else {
             Verdict::inconclusive("unknown-claim", format!("this version of gatecrash has no claim `{}`", claim.id))

@@ -1,95 +1,117 @@
-//! Was a whole history taken on a machine that could not carry it? Then what came too late there accuses nobody.
-//!
-//! Claims that compare milliseconds look closer ([`super::pace`]). This is the net below all others that judge times: a
-//! harness that stood still for half a second, or calibration requests that were stuck for two seconds in all.
+//! What do clients get while they ask for more than a site can do, and afterwards?
 
-use gatecrash_model::History;
-use gatecrash_model::claim::OnBusyMachine;
-use gatecrash_model::history::EventKind;
-use gatecrash_model::verdict::{Reason, Verdict};
-
-/// A harness that stood still for so long bends the seconds that are judged at the usual scale by a tenth and more.
-const LATE_MS: f64 = 500.0;
-/// So many slices in which nine of ten calibration requests took so long are no accident: a process that starts takes one or two.
-const STUCK_MS: f64 = 250.0;
-const SLICES: usize = 4;
-
-/// Why nothing that `history` shows to be late is proof; `None` on a machine that carried it.
-pub(crate) fn overloaded(history: &History) -> Option<Reason> {
-    let late = history.others().filter_map(|(_, found)| {
-        if let EventKind::Late { late_us } = found.kind { Some(f64::from(late_us) / 1000.0) } else { None }
-    });
-    let late = late.fold(0.0, f64::max);
-    let stalled = history.calm().slower_than(STUCK_MS);
-    let what = if late >= LATE_MS {
-        format!("the harness stood still for {late:.0} ms")
-    } else if stalled >= SLICES {
-        format!("calibration requests took more than {STUCK_MS:.0} ms in {stalled} half seconds")
-    } else {
-        return None;
-    };
-    Some(Reason::new("machine-busy", format!("`{}`: {what}: the machine could not carry it", history.experiment())))
-}
-
-/// `verdict` of a claim; inconclusive, if it is a violation that an `overloaded` machine may have made.
-pub(crate) fn excused(on_busy: OnBusyMachine, verdict: Verdict, overloaded: Option<&Reason>) -> Verdict {
-    match (verdict, overloaded) {
-        (Verdict::Violated(found), Some(reason)) if on_busy == OnBusyMachine::Excused => {
-            Verdict::Inconclusive(Reason::new(&reason.code, format!("{}; seen: {}", reason.text, found.explanation)))
-        }
-        (verdict, _) => verdict,
-    }
-}
-
+mod ramp;
+mod seen;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use gatecrash_model::history::build::{HistoryBuilder, call, with};
-    use gatecrash_model::operation::Credential;
-    use gatecrash_model::verdict::{Counterexample, Observed};
+mod tests;
 
-    fn calibrated(took: impl Fn(u64) -> u64) -> HistoryBuilder {
-        let mut history = HistoryBuilder::new("story");
-        for ms in (0..5_000).step_by(50) {
-            history.takes_ns = took(ms) * 1_000_000;
-            let calibration =
-                with(call("calibration", "calibration", "calibration", "calibration"), Credential::NotNeeded);
-            history.at_ms(ms).ok(calibration);
-        }
-        history
-    }
+use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
-    #[test]
-    fn a_machine_that_carries_it_excuses_nothing() {
-        assert_eq!(overloaded(&HistoryBuilder::new("story").build()), None);
-        // A second and a half is an accident.
-        let mut history = calibrated(|ms| if (1_000..2_500).contains(&ms) { 300 } else { 1 });
-        history.at_ms(3_000).late(499_000);
-        assert_eq!(overloaded(&history.build()), None);
-    }
+/// Mark: what is offered from here on; subject: variant of the phase; value: requests a second in thousandths.
+pub(crate) const OFFERED: &str = "offered-per-s";
+/// Steps of the ramp: phases `hold` in `step-1` and so on.
+pub(crate) const STEPS: usize = 10;
+/// Phases `hold` at one and a half times and twice what the site can do; the second one again with a replica killed in it.
+pub(crate) const OVER: &str = "one-and-a-half";
+pub(crate) const PEAK: &str = "twice";
+pub(crate) const KILLED: &str = "twice-and-a-kill";
+/// Phases `settle` at half of what the site can do.
+pub(crate) const AFTER_PEAK: &str = "after-twice";
+pub(crate) const AFTER_KILL: &str = "after-the-kill";
 
-    #[test]
-    fn a_machine_that_stands_still_excuses_what_is_late_and_nothing_else() {
-        let slow = calibrated(|ms| if (1_000..3_000).contains(&ms) { 300 } else { 1 }).build();
-        let mut late = calibrated(|_| 1);
-        late.at_ms(2_000).late(500_000);
-        for history in [slow, late.build()] {
-            let reason = overloaded(&history);
-            assert_eq!(reason.as_ref().map(|reason| reason.code.as_str()), Some("machine-busy"));
-            let violated = || {
-                Verdict::Violated(Counterexample {
-                    explanation: "too late".to_owned(),
-                    events: Vec::new(),
-                    samples: 1,
-                    numbers: Vec::new(),
-                })
-            };
-            let Verdict::Inconclusive(why) = excused(OnBusyMachine::Excused, violated(), reason.as_ref()) else {
-                panic!()
-            };
-            assert!(why.text.contains("seen: too late"), "{why:?}");
-            assert_eq!(excused(OnBusyMachine::Stands, violated(), reason.as_ref()).observed(), Observed::Violated);
-            assert_eq!(excused(OnBusyMachine::Excused, violated(), None).observed(), Observed::Violated);
-        }
-    }
+/// The claims of this family.
+pub(crate) const CLAIMS: &[Claim] = &[OVL_01, OVL_02, OVL_03];
+
+const fn number(name: &'static str, default: f64, min: f64, max: f64, help: &'static str) -> Parameter {
+    Parameter { name, default: Some(Value::Number(default)), min, max, words: &[], help }
 }
+
+const OVERLOADED: &[Capability] = &[Capability::Concurrency, Capability::ReplicaFaults];
+
+const OVL_01: Claim = Claim {
+    id: "OVL-01",
+    statement: "overload does not abruptly stop traffic: a site that is asked for twice what it can do goes on serving most of that, in every second, and refuses no connection",
+    source: "seed M10",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "window",
+            default: Some(Value::Seconds(1.0)),
+            min: 0.1,
+            max: 60.0,
+            words: &[],
+            help: "no stretch of this length without a success; at least 0.25 s (default: ours)",
+        },
+        number(
+            "goodput",
+            0.7,
+            0.1,
+            1.0,
+            "least goodput at twice the capacity over the best of all loads (default: ours)",
+        ),
+        number("broken", 1.0, 0.0, 50.0, "largest percentage of refused and broken connections (default: ours)"),
+    ],
+    needs: OVERLOADED,
+    reads: Reads::Experiments(&["overload"]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: seen::MINIMUM,
+    check: seen::ovl_01,
+};
+
+const OVL_02: Claim = Claim {
+    id: "OVL-02",
+    statement: "latency rises gradually with load, and before errors do",
+    source: "seed M11",
+    level: Level::Core,
+    parameters: &[
+        number(
+            "rho",
+            0.6,
+            0.0,
+            1.0,
+            "least rank correlation (Spearman) of load and p95 over the steps (default: ours)",
+        ),
+        number(
+            "step_ratio",
+            5.0,
+            1.0,
+            100.0,
+            "largest p95 over that of the step before, below capacity; 5 ms more always pass (default: ours)",
+        ),
+        number(
+            "capacity_ratio",
+            5.0,
+            1.5,
+            100.0,
+            "capacity is the largest load with a p95 of at most so many times that at low load (default: ours)",
+        ),
+    ],
+    needs: OVERLOADED,
+    reads: Reads::Experiments(&["overload"]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: seen::MINIMUM,
+    check: ramp::ovl_02,
+};
+
+const OVL_03: Claim = Claim {
+    id: "OVL-03",
+    statement: "once the load is half of what a site can do, service is as before within T, also if a replica was killed at the peak; policies hold throughout",
+    source: "seed M11: until CPU subsides",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "within",
+            default: Some(Value::Seconds(30.0)),
+            min: 0.5,
+            max: 3600.0,
+            words: &[],
+            help: "from the drop of the load to service as before (default: ours)",
+        },
+        number("p95_ratio", 1.5, 1.0, 10.0, "largest p95 over that at low load; 5 ms more always pass (default: ours)"),
+    ],
+    needs: OVERLOADED,
+    reads: Reads::Experiments(&["overload"]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: seen::MINIMUM,
+    check: ramp::ovl_03,
+};

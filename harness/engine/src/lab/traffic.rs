@@ -70,6 +70,13 @@ impl Lab {
         self.open_loop(spec.rate_per_s, calls, |_| {})
     }
 
+    /// The same, each request answered by the upstream after `delay`.
+    #[must_use]
+    pub fn traffic_answered_after(&self, spec: TrafficSpec, delay: Duration) -> Traffic {
+        let calls = self.calls(&spec).into_iter().map(|call| call.answered_after(delay)).collect();
+        self.open_loop(spec.rate_per_s, calls, |_| {})
+    }
+
     /// One round of calls in seed-derived order: every target as often as its weight, keys in turn.
     fn calls(&self, spec: &TrafficSpec) -> Vec<Call> {
         let mut round: Vec<Call> = Vec::new();

@@ -1,0 +1,167 @@
+//! One site is asked for more and more, until it is asked for twice what it can do; then for half of that again. Once more with a replica
+//! killed at the peak. Read by OVL-01, OVL-02 and OVL-03.
+//!
+//! What a replica can do is set by its concurrency and by how long the upstream takes, so that a site can be overloaded without overloading
+//! the machine that it shares with whoever measures.
+
+use super::canaries::plain;
+use super::rounds::{Rounds, cluster, evenly};
+use crate::claims::overload::{AFTER_KILL, AFTER_PEAK, KILLED, OFFERED, OVER, PEAK, STEPS};
+use crate::experiment::Experiment;
+use futures::FutureExt;
+use futures::future::{join_all, try_join};
+use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, Traffic, TrafficSpec};
+use gatecrash_model::claim::Capability;
+use gatecrash_model::operation::stream;
+use gatecrash_model::profile::Scalar;
+use std::time::Duration;
+
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: "overload",
+    story: "a site is asked for more and more up to twice what it can do, then for half of that; once more with a replica killed at the peak",
+    needs: &[Capability::Concurrency, Capability::ReplicaFaults],
+    expected: |_, scale| {
+        let stretch = |lasts: Duration, least: Duration| lasts.mul_f64(scale).max(least);
+        let steps = stretch(STEP, LEAST_STEP) * u32::try_from(STEPS).unwrap_or(10);
+        let peaks = stretch(PEAKS, LEAST_PEAK) * 2 + stretch(PEAKS / 2, LEAST_PEAK / 2);
+        steps + peaks + (T_REC.mul_f64(scale) + LOOK) * 2 + SATURATED * 2 + Duration::from_secs(5)
+    },
+    options: |_| LabOptions {
+        settings: [("concurrency", CONCURRENCY), ("queue", QUEUE)]
+            .into_iter()
+            .map(|(name, number)| (name.to_owned(), Scalar::Number(number)))
+            .collect(),
+        ..LabOptions::default()
+    },
+    run: |lab| story(lab).boxed(),
+};
+
+/// Requests that a replica may have at the upstream, and how long each is there: 100 a second.
+const CONCURRENCY: f64 = 2.0;
+const SERVICE: Duration = Duration::from_millis(20);
+/// Requests that may wait at a replica: for half a second.
+const QUEUE: f64 = 50.0;
+/// Steps of the ramp, from half to one and a half times what the site can do.
+const STEP: Duration = Duration::from_secs(20);
+const LEAST_STEP: Duration = Duration::from_millis(1500);
+/// How long it is asked for twice as much, and half as long for one and a half times as much.
+const PEAKS: Duration = Duration::from_secs(60);
+const LEAST_PEAK: Duration = Duration::from_secs(4);
+/// How long OVL-03 gives it to recover, and for how long more it is looked at.
+const T_REC: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(2);
+/// How long it is asked by as many as can wait, to see what it can do.
+const SATURATED: Duration = Duration::from_millis(1500);
+const AT_ONCE: usize = 24;
+/// Requests a second that no site notices.
+const LOW: f64 = 40.0;
+/// Quotas that a replica is asked for at the peak.
+const QUOTAS: f64 = 1.6;
+
+struct Story {
+    lab: Lab,
+    site: String,
+    route: String,
+    running: Option<Traffic>,
+    halted: Vec<Traffic>,
+}
+
+impl Story {
+    /// From here on the site is asked for so many a second, in a phase of this name.
+    fn ask(&mut self, phase: &str, variant: &str, rate_per_s: f64) {
+        #[expect(clippy::cast_possible_truncation, reason = "a rate in thousandths is far below 2^63")]
+        let thousandths = (rate_per_s * 1000.0) as i64;
+        self.halted.extend(self.running.take().inspect(Traffic::halt));
+        self.lab.phase(phase, variant);
+        self.lab.mark(OFFERED, variant, thousandths);
+        let spec = TrafficSpec {
+            stream: stream::TRAFFIC.to_owned(),
+            targets: vec![(Target::Ingress(self.site.clone()), 1)],
+            route: self.route.clone(),
+            keys: (1..=10).map(|number| format!("client-{number}")).collect(),
+            rate_per_s,
+            timeout: None,
+        };
+        self.running = Some(self.lab.traffic_answered_after(spec, SERVICE));
+    }
+
+    /// What the site can do: requests a second that were answered 2xx, asked by as many as can wait.
+    async fn saturate(&mut self) -> Result<f64, LabError> {
+        self.halted.extend(self.running.take().inspect(Traffic::halt));
+        self.lab.phase("hold", "saturated");
+        let until = self.lab.now().saturating_add(u64::try_from(SATURATED.as_nanos()).unwrap_or(u64::MAX));
+        let began = self.lab.now();
+        let asking = (0..AT_ONCE).map(|number| async move {
+            let mut answered = 0_u32;
+            while self.lab.now() < until {
+                let key = format!("client-{}", 1 + number % 10);
+                let call = Call::new(stream::MANAGEMENT, Target::Ingress(self.site.clone()), &self.route, &key);
+                let outcome = self.lab.call(call.answered_after(SERVICE).timeout(Duration::from_secs(5))).await;
+                answered += u32::from(outcome.answer.is_success());
+            }
+            answered
+        });
+        let answered: u32 = join_all(asking).await.into_iter().sum();
+        let took = Duration::from_nanos(self.lab.now().saturating_sub(began)).as_secs_f64();
+        // What is still waiting is none of the next step's.
+        self.lab.hold(Duration::from_millis(300)).await?;
+        Ok(f64::from(answered) / took.max(0.1))
+    }
+
+    /// How long a stretch of this length lasts here.
+    fn lasts(&self, stretch: Duration, least: Duration) -> Duration {
+        self.lab.scaled(stretch).max(least)
+    }
+}
+
+async fn story(lab: Lab) -> Result<(), LabError> {
+    let (site, replicas) = cluster(&lab);
+    let route = plain(&lab)?;
+    let mut story = Story { lab: lab.clone(), site, route, running: None, halted: Vec::new() };
+    story.ask("steady", "", LOW);
+    lab.hold_window(story.lasts(STEP, Duration::from_secs(2))).await?;
+    let capacity = story.saturate().await?.max(LOW);
+
+    for step in 0..STEPS {
+        let share = 0.5
+            + f64::from(u32::try_from(step).unwrap_or_default()) / (f64::from(u32::try_from(STEPS).unwrap_or(2)) - 1.0);
+        story.ask("hold", &format!("step-{}", step + 1), capacity * share);
+        lab.hold(story.lasts(STEP, LEAST_STEP)).await?;
+    }
+    story.ask("hold", OVER, capacity * 1.5);
+    lab.hold(story.lasts(PEAKS / 2, LEAST_PEAK / 2)).await?;
+    story.ask("hold", PEAK, capacity * 2.0);
+    let mut rounds = Rounds::new(&lab).ok();
+    let key = match &mut rounds {
+        Some(rounds) => Some(rounds.next_key().await?),
+        None => None,
+    };
+    try_join(lab.hold(story.lasts(PEAKS, LEAST_PEAK)), spend(rounds.as_ref().zip(key.as_deref()), replicas.first()))
+        .await?;
+    story.ask("settle", AFTER_PEAK, capacity / 2.0);
+    lab.hold(lab.scaled(T_REC) + LOOK).await?;
+
+    if let (Some(killed), true) = (replicas.last(), replicas.len() >= 2) {
+        let peak = story.lasts(PEAKS, LEAST_PEAK);
+        story.ask("hold", KILLED, capacity * 2.0);
+        lab.hold(peak / 3).await?;
+        lab.kill(&killed.name).await?;
+        lab.restart(&killed.name, Disk::Keep).await?;
+        lab.hold(peak / 3 * 2).await?;
+        // It is none of overload's if it does not come back.
+        lab.wait_ready(&killed.name, lab.ready_within()).await?;
+        story.ask("settle", AFTER_KILL, capacity / 2.0);
+        lab.hold(lab.scaled(T_REC) + LOOK).await?;
+    }
+    lab.phase("end", "");
+    for traffic in story.running.into_iter().chain(story.halted) {
+        traffic.stop().await;
+    }
+    Ok(())
+}
+
+/// Asks one replica for more than a whole quota of this key.
+async fn spend(round: Option<(&Rounds, &str)>, replica: Option<&Replica>) -> Result<(), LabError> {
+    let (Some((rounds, key)), Some(replica)) = (round, replica) else { return Ok(()) };
+    rounds.spend_of(key, &evenly(std::slice::from_ref(replica)), QUOTAS * rounds.fillings()).await
+}
