@@ -35,6 +35,9 @@ const ENVOY: &[(&str, Standing)] = &[
 const SIZES: &[(&str, &str, f64)] =
     &[("QUO-01", "worst overshoot", 60.0), ("QUO-03", "admitted of Q", 2.0), ("QUO-05", "refilled", 0.0)];
 
+/// How long the certification of a gateway may take that behaves as none should.
+const WITHIN: std::time::Duration = std::time::Duration::from_secs(90);
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each trial starts whole deployments and judges times.
@@ -48,6 +51,12 @@ fn main() -> ExitCode {
         trial("foreign::is_certified_in_processes", python, move || as_declared(tiny, "process", TINY)),
         trial("foreign::a_quota_of_which_half_is_counted_is_caught", python, || broken("count-half", "QUO-04")),
         trial("foreign::an_expired_token_that_is_accepted_is_caught", python, || broken("accept-expired", "SEC-01")),
+        trial("foreign::that_answers_with_nothing_is_judged", python, || misbehaves("empty-answers")),
+        trial("foreign::that_breaks_off_its_answers_is_judged", python, || misbehaves("break-off")),
+        trial("foreign::whose_answers_never_end_is_judged", python, || misbehaves("never-end")),
+        trial("foreign::that_sends_a_megabyte_of_headers_is_judged", python, || misbehaves("huge-headers")),
+        trial("foreign::that_is_ready_and_does_not_listen_is_judged", python, || misbehaves("lie-ready")),
+        trial("foreign::that_ends_soon_after_its_start_is_judged", python, || misbehaves("end-soon")),
         trial("envoy::is_certified_in_processes", envoy, move || as_declared(envoys, "process", ENVOY)),
         trial("envoy::is_certified_in_containers", containers, move || as_declared(envoys, "docker", ENVOY)),
         trial("envoy::that_is_missing_is_told_with_the_command_that_fetches_it", Ok(()), missing_binary),
@@ -120,11 +129,17 @@ struct Ended {
 
 /// `gatecrash certify` in `folder`, with a fixed seed.
 fn certify(folder: &Path, deployment: &str, runtime: &str) -> Result<Ended, Failed> {
+    certify_with(folder, deployment, runtime, &[])
+}
+
+/// The same with more words on the command line.
+fn certify_with(folder: &Path, deployment: &str, runtime: &str, words: &[&str]) -> Result<Ended, Failed> {
     let out = tempfile::tempdir()?;
     let run = out.path().join("run");
     let ended = Command::new(env!("CARGO_BIN_EXE_gatecrash"))
         .args(["certify", deployment, "--runtime", runtime, "--seed", "7", "--out"])
         .arg(&run)
+        .args(words)
         .current_dir(folder)
         .env_remove("GITHUB_STEP_SUMMARY")
         .output()?;
@@ -201,6 +216,22 @@ fn broken(mistake: &str, caught: &'static str) -> Result<(), Failed> {
     held_to(&ended, &expected)?;
     if ended.code != Some(1) {
         return Err(format!("exit {:?}\n{}", ended.code, ended.said).into());
+    }
+    Ok(())
+}
+
+/// A gateway that behaves as none should: a verdict that is no pass, or told before anything was judged; in time, without a panic, and nothing
+/// holds that needs an answer of it.
+fn misbehaves(mistake: &str) -> Result<(), Failed> {
+    let adapter = "adapter: gateway.yaml";
+    let folder = altered("deployment.yaml", adapter, &format!("{adapter}\n  settings: {{mistake: {mistake}}}"))?;
+    let clock = gatecrash_engine::clock::Clock::start();
+    let ended = certify_with(folder.path(), "deployment.yaml", "process", &["--only", "TOK-01"])?;
+    let took = clock.since(0);
+    let told = matches!(ended.code, Some(1..=3));
+    let passed = ended.record.iter().flat_map(|record| &record.claims).any(|claim| claim.standing == Standing::Pass);
+    if !told || passed || ended.said.contains("panicked") || took > WITHIN {
+        return Err(format!("exit {:?} after {took:?}, passed: {passed}\n{}", ended.code, ended.said).into());
     }
     Ok(())
 }

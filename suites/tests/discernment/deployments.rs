@@ -11,7 +11,12 @@ use gatecrash_model::input::InputError;
 pub(crate) struct Shape {
     /// Name.
     pub(crate) name: &'static str,
-    yaml: &'static str,
+    /// Settings of the gateway that differ between shapes.
+    settings: &'static str,
+    /// Sites, one line each.
+    sites: &'static [&'static str],
+    /// Whose the store is.
+    scope: &'static str,
     /// Claims that the conforming gateway breaks here, as the deployment's settings say: documented limits.
     pub(crate) limits: &'static [&'static str],
 }
@@ -20,9 +25,26 @@ impl Shape {
     /// The deployment with these defects switched on.
     ///
     /// # Errors
-    /// If the text above is none.
+    /// If the text below is none.
     pub(crate) fn deployment(&self, defects: Vec<String>) -> Result<Deployment, InputError> {
-        let mut deployment = yaml::parse(self.name, self.yaml)?;
+        let Self { name, settings, scope, .. } = self;
+        let sites = self.sites.join("\n  - ");
+        let text = format!(
+            r#"
+version: "1.0"
+name: {name}
+profile: strict
+gateway:
+  adapter: reference
+  settings: {{state: redis, revocation: cluster, onStoreLoss: local, {settings}}}
+sites:
+  - {sites}
+controlPlane: {{pollInterval: 5s, ingressTimeout: 30s}}
+store: {{kind: stub, scope: {scope}}}
+quota: {{limit: 100, window: 10s, alignment: first-request}}
+"#
+        );
+        let mut deployment = yaml::parse(self.name, &text)?;
         deployment.gateway.defects = defects;
         Ok(deployment)
     }
@@ -44,101 +66,46 @@ pub(crate) fn shape(needs: Needs) -> Shape {
     }
 }
 
-/// One cluster with shared state, a configuration on each replica's disk, and contracts that nobody keeps.
+/// Configurations are on each replica's disk, and nobody keeps contracts.
+const DOWNLOADED: &str = "contracts: downloaded, keepConfiguration: disk";
+/// What follows from that: a wiped disk and a new replica have no configuration, and contracts are away with the control plane.
+const LIMITS: &[&str] = &["CFG-02/b", "CFG-02/c", "CON-02"];
+
+/// One cluster with a store of its own.
 const CLUSTER: Shape = Shape {
     name: "cluster",
-    yaml: r#"
-version: "1.0"
-name: cluster
-profile: strict
-gateway:
-  adapter: reference
-  settings: {state: redis, contracts: downloaded, revocation: cluster, onStoreLoss: local, keepConfiguration: disk}
-sites:
-  - {name: eu, zones: [a, b], replicas: 2}
-controlPlane: {pollInterval: 5s, ingressTimeout: 30s}
-store: {kind: stub, scope: site}
-quota: {limit: 100, window: 10s, alignment: first-request}
-"#,
-    // A wiped disk and a new replica have no configuration; nobody keeps contracts.
-    limits: &["CFG-02/b", "CFG-02/c", "CON-02"],
+    settings: DOWNLOADED,
+    sites: &["{name: eu, zones: [a, b], replicas: 2}"],
+    scope: "site",
+    limits: LIMITS,
 };
 
 /// Two sites with the same signing material and one store.
 const SITES: Shape = Shape {
     name: "sites",
-    yaml: r#"
-version: "1.0"
-name: sites
-profile: strict
-gateway:
-  adapter: reference
-  settings: {state: redis, contracts: downloaded, revocation: cluster, onStoreLoss: local, keepConfiguration: disk}
-sites:
-  - {name: eu, zones: [a, b], replicas: 2}
-  - {name: us, replicas: 1}
-controlPlane: {pollInterval: 5s, ingressTimeout: 30s}
-store: {kind: stub, scope: deployment}
-quota: {limit: 100, window: 10s, alignment: first-request}
-"#,
-    limits: &["CFG-02/b", "CFG-02/c", "CON-02"],
+    sites: &["{name: eu, zones: [a, b], replicas: 2}", "{name: us, replicas: 1}"],
+    scope: "deployment",
+    ..CLUSTER
 };
 
 /// Two sites, each with signing material of its own.
 const STRANGERS: Shape = Shape {
     name: "strangers",
-    yaml: r#"
-version: "1.0"
-name: strangers
-profile: strict
-gateway:
-  adapter: reference
-  settings: {state: redis, contracts: downloaded, revocation: cluster, onStoreLoss: local, keepConfiguration: disk}
-sites:
-  - {name: eu, zones: [a, b], replicas: 2, signing: eu}
-  - {name: us, replicas: 1, signing: us}
-controlPlane: {pollInterval: 5s, ingressTimeout: 30s}
-store: {kind: stub, scope: deployment}
-quota: {limit: 100, window: 10s, alignment: first-request}
-"#,
-    limits: &["CFG-02/b", "CFG-02/c", "CON-02"],
+    sites: &["{name: eu, zones: [a, b], replicas: 2, signing: eu}", "{name: us, replicas: 1, signing: us}"],
+    ..SITES
 };
 
 /// One cluster that keeps configuration and contracts in its store, so that no replica's disk is needed.
 const PEERED: Shape = Shape {
     name: "peered",
-    yaml: r#"
-version: "1.0"
-name: peered
-profile: strict
-gateway:
-  adapter: reference
-  settings: {state: redis, contracts: peered, revocation: cluster, onStoreLoss: local, keepConfiguration: "disk,store"}
-sites:
-  - {name: eu, zones: [a, b], replicas: 2}
-controlPlane: {pollInterval: 5s, ingressTimeout: 30s}
-store: {kind: stub, scope: site}
-quota: {limit: 100, window: 10s, alignment: first-request}
-"#,
+    settings: "contracts: peered, keepConfiguration: \"disk,store\"",
     limits: &[],
+    ..CLUSTER
 };
 
 /// Two sites with two replicas each, each with a store of its own.
 const TWINS: Shape = Shape {
     name: "twins",
-    yaml: r#"
-version: "1.0"
-name: twins
-profile: strict
-gateway:
-  adapter: reference
-  settings: {state: redis, contracts: downloaded, revocation: cluster, onStoreLoss: local, keepConfiguration: disk}
-sites:
-  - {name: eu, zones: [a, b], replicas: 2}
-  - {name: us, zones: [a, b], replicas: 2}
-controlPlane: {pollInterval: 5s, ingressTimeout: 30s}
-store: {kind: stub, scope: site}
-quota: {limit: 100, window: 10s, alignment: first-request}
-"#,
-    limits: &["CFG-02/b", "CFG-02/c", "CON-02"],
+    sites: &["{name: eu, zones: [a, b], replicas: 2}", "{name: us, zones: [a, b], replicas: 2}"],
+    ..CLUSTER
 };
