@@ -8,3 +8,4 @@ pub mod claims;
 pub mod experiment;
 pub mod experiments;
 pub mod profiles;
+pub mod seeds;

@@ -24,6 +24,9 @@ pub(crate) enum Verb {
     Plan(Certify),
     /// List claims, profiles, deployments and adapters
     List {
+        /// List the sentences of the two documents that the claims come from, and which claim is about each
+        #[arg(long, conflicts_with = "defects")]
+        sentences: bool,
         /// List the defects of the reference gateway, and which claims must catch each
         #[arg(long)]
         defects: bool,

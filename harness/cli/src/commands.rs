@@ -38,7 +38,7 @@ async fn run(verb: Verb) -> Result<Exit, Error> {
     match verb {
         Verb::Certify(certify) => Box::pin(certify::run(certify)).await,
         Verb::Plan(certify) => plan::run(certify).await,
-        Verb::List { defects } => list::run(defects),
+        Verb::List { sentences, defects } => list::run(sentences, defects),
         Verb::Explain { claim } => explain::run(&claim),
         Verb::Check { run } => check::run(&run),
         Verb::Sweep { dry_run, unknown } => sweep::run(dry_run, unknown).await,

@@ -118,7 +118,7 @@ const AVL_04: Claim = Claim {
 const AVL_05: Claim = Claim {
     id: "AVL-05",
     statement: "two sites are enough, both serve at the same time, and neither needs the other or a witness",
-    source: "seeds I12, I13, I19; claims.md section 3, row 72",
+    source: "seeds I4, I12, I13, I19; claims.md section 3, row 72",
     level: Level::Core,
     parameters: &[
         SLO,

@@ -5,10 +5,16 @@ use crate::error::Error;
 use crate::exit::Exit;
 use gatecrash_fixtures::adapters;
 use gatecrash_fixtures::gateway::defects::Defect;
+use gatecrash_suites::seeds::{self, Sentence};
 use gatecrash_suites::{claims, profiles};
 
-pub(super) fn run(defects: bool) -> Result<Exit, Error> {
-    let mut text = if defects { list_defects() } else { list_all() }.join("\n");
+pub(super) fn run(sentences: bool, defects: bool) -> Result<Exit, Error> {
+    let lines = match (sentences, defects) {
+        (true, _) => list_sentences(),
+        (false, true) => list_defects(),
+        (false, false) => list_all(),
+    };
+    let mut text = lines.join("\n");
     text.push('\n');
     put(&text)?;
     Ok(Exit::AsDeclared)
@@ -16,11 +22,21 @@ pub(super) fn run(defects: bool) -> Result<Exit, Error> {
 
 fn list_all() -> Vec<String> {
     let mut lines = vec!["claims".to_owned()];
-    lines.extend(claims::all().iter().map(|claim| format!("  {:<9} {}", claim.id, claim.statement)));
+    lines.extend(claims::all().iter().map(|claim| {
+        format!("  {:<9} {:<8} {} [{}]", claim.id, claim.level.as_str(), claim.statement, claim.source)
+    }));
     lines.push(format!("profiles    {}", joined(profiles::builtin().iter().map(|(name, _)| *name))));
     lines.push(format!("deployments {}", joined(adapters::deployments().iter().map(|built_in| built_in.name))));
     lines.push(format!("adapters    {}", joined(adapters::builtin().iter().map(|built_in| built_in.name))));
     lines
+}
+
+fn list_sentences() -> Vec<String> {
+    let line = |sentence: Sentence| {
+        let what = sentence.note.map_or_else(|| sentence.claims.join(", "), |note| format!("none: {note}"));
+        format!("{:<4} {what}", sentence.id)
+    };
+    seeds::sentences().into_iter().map(line).collect()
 }
 
 fn list_defects() -> Vec<String> {
@@ -46,6 +62,8 @@ mod tests {
         for name in ["QUO-01", "TOK-03", "flex-managed", "envoy-two-sites", "reference"] {
             assert!(text.contains(name), "{name}");
         }
+        let sentences = list_sentences();
+        assert!(sentences.contains(&"M18  CON-02".to_owned()), "{sentences:?}");
         let defects = list_defects();
         assert_eq!(defects.len(), 2 * Defect::ALL.len());
         assert!(defects.contains(&"quota.reset-on-restart (caught by QUO-05)".to_owned()), "{defects:?}");
