@@ -52,6 +52,17 @@ pub enum Level {
     Extended,
 }
 
+impl Level {
+    /// `core` or `extended`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Extended => "extended",
+        }
+    }
+}
+
 /// What a deployment, its adapter or the runtime must be able to do for a claim to apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use gatecrash_fixtures::gateway::defects::Defect;
 use gatecrash_model::Claim;
-use gatecrash_model::claim::{Level, Parameter, Reads, Value};
+use gatecrash_model::claim::{Parameter, Reads, Value};
 use gatecrash_model::profile::DeclaredAs;
 use gatecrash_model::verdict::Declared;
 use gatecrash_suites::{claims, experiments, profiles};
@@ -23,10 +23,7 @@ pub(super) fn run(id: &str) -> Result<Exit, Error> {
 }
 
 fn explain(claim: &Claim) -> Vec<String> {
-    let level = match claim.level {
-        Level::Core => "core",
-        Level::Extended => "extended",
-    };
+    let level = claim.level.as_str();
     let mut lines = vec![format!("{} ({level})", claim.id), format!("  {}", claim.statement)];
     lines.push(format!("source\n  {}", claim.source));
     lines.push(format!("at least {} observations, else inconclusive", claim.minimum));
