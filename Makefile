@@ -4,12 +4,13 @@
 CARGO ?= cargo
 DEPLOYMENT ?= fixtures/deployments/flex-managed.yaml
 
-.PHONY: help test tools fmt clippy doc deps deny certify certify-all bench images envoy redis sweep
+.PHONY: help discern test tools fmt clippy doc deps deny certify certify-all bench images envoy redis sweep
 
 help:
 	@echo "test         format, lints, tests, doc tests, direction of dependencies"
 	@echo "certify      certify DEPLOYMENT=$(DEPLOYMENT) (scaled; ARGS=... are passed on)"
 	@echo "certify-all  certify every deployment that comes with gatecrash, in processes and in containers"
+	@echo "discern      every defect against the claims, and false alarms; writes suites/DISCERNMENT.md"
 	@echo "images       Envoy and Redis into target/tools (envoy, redis: one of them)"
 	@echo "bench        what links cost"
 	@echo "sweep        remove what killed runs left on this machine"
@@ -60,6 +61,10 @@ certify:
 certify-all:
 	$(CARGO) build --release -p gatecrash
 	@sh scripts/certify-all.sh target/release/gatecrash $(ARGS)
+
+# The twins run once more for false alarms, half of the time with both cores kept busy.
+discern:
+	$(CARGO) test --workspace --test discernment -- --write "$(CURDIR)/suites/DISCERNMENT.md" --date "$$(date -u +%Y-%m-%d)"
 
 # PARTS="links traffic": only these. The table is kept in target/bench/table.md.
 bench:

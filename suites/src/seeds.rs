@@ -42,7 +42,8 @@ pub fn sentences() -> Vec<Sentence> {
             named.entry(id).or_default().push(claim.id);
         }
     }
-    let all = DOCUMENTS.iter().flat_map(|(document, last)| (1..=*last).map(move |number| format!("{document}{number}")));
+    let all =
+        DOCUMENTS.iter().flat_map(|(document, last)| (1..=*last).map(move |number| format!("{document}{number}")));
     all.map(|id| Sentence {
         claims: named.get(&id).cloned().unwrap_or_default(),
         note: NOTES.iter().find(|(noted, _)| *noted == id).map(|(_, note)| *note),

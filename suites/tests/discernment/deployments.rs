@@ -96,12 +96,8 @@ const STRANGERS: Shape = Shape {
 };
 
 /// One cluster that keeps configuration and contracts in its store, so that no replica's disk is needed.
-const PEERED: Shape = Shape {
-    name: "peered",
-    settings: "contracts: peered, keepConfiguration: \"disk,store\"",
-    limits: &[],
-    ..CLUSTER
-};
+const PEERED: Shape =
+    Shape { name: "peered", settings: "contracts: peered, keepConfiguration: \"disk,store\"", limits: &[], ..CLUSTER };
 
 /// Two sites with two replicas each, each with a store of its own.
 const TWINS: Shape = Shape {

@@ -4,9 +4,13 @@
 //! A run with a defect must break all that the table says it must, and nothing that it says it must not. A run of a
 //! twin must hold every claim that is judged in it, but for the documented limits of its deployment. One trial per defect, and
 //! one per twin and set of experiments, whichever defects share it.
+//!
+//! `--write FILE --date DATE` (`make discern`) runs twins until there are [`ALARMS`] runs more, half of them with both cores kept busy, and writes what was
+//! seen of everything.
 
 mod deployments;
 mod doubt;
+mod record;
 mod trial;
 
 use gatecrash_engine::reaper;
@@ -16,8 +20,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 /// Trials side by side where the arguments do not say: most of the time a trial waits.
-const SIDE_BY_SIDE: usize = 2;
+const SIDE_BY_SIDE: usize = 3;
+/// Runs of conforming twins when the page is written; half of them on a busy machine, one at a time.
+const ALARMS: usize = 50;
 
+#[expect(clippy::print_stderr, reason = "a test program with a main of its own")]
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
     if let [_, fixture, role, rest @ ..] = words.as_slice()
@@ -28,13 +35,15 @@ fn main() -> ExitCode {
     if let Some(code) = gatecrash_fixtures::dispatch::as_fixture(std::env::args_os()) {
         return code;
     }
-    let mut arguments = Arguments::from_args();
+    let (words, write) = page_wanted(words);
+    let mut arguments = Arguments::from_iter(words);
     arguments.test_threads.get_or_insert(SIDE_BY_SIDE);
     let rows = expected();
     let mut twins: BTreeMap<_, BTreeSet<&'static str>> = BTreeMap::new();
     for row in &rows {
         twins.entry((deployments::shape(row.needs), trial::experiments(row))).or_default().extend(row.must());
     }
+    let again: Vec<_> = twins.keys().cloned().collect();
     let conforming = twins.into_iter().map(|((shape, experiments), must)| {
         let name = format!("conforming::{}::{}", shape.name, experiments.join("+"));
         Trial::test(name, move || trial::conforms(&shape, &experiments, &must))
@@ -43,5 +52,37 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|row| Trial::test(format!("defect::{}", row.defect.name()), move || trial::is_caught(&row)));
     let trials = conforming.chain(defects).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let told = libtest_mimic::run(&arguments, trials);
+    let Some((path, date)) = write else { return told.exit_code() };
+    let alarms = |busy: bool| {
+        let turns = again.iter().cycle().enumerate().take(ALARMS / 2).map(move |(turn, (shape, experiments))| {
+            let name = format!("{}::{}::{}", if busy { "busy" } else { "idle" }, turn + 1, experiments.join("+"));
+            let (shape, experiments) = (*shape, experiments.clone());
+            Trial::test(name, move || trial::raises_no_alarm(&shape, &experiments, busy))
+        });
+        turns.collect()
+    };
+    let idle = libtest_mimic::run(&arguments, alarms(false));
+    // Two processes that take all they can get: with more than one trial they would be more.
+    arguments.test_threads = Some(1);
+    let busy = libtest_mimic::run(&arguments, alarms(true));
+    if let Err(why) = std::fs::write(&path, record::page(&date, trial::SEED)) {
+        eprintln!("`{path}` cannot be written: {why}");
+        return ExitCode::FAILURE;
+    }
+    if told.has_failed() || idle.has_failed() || busy.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The command line without `--write FILE` and `--date DATE`, and these, if a page is to be written.
+fn page_wanted(words: Vec<String>) -> (Vec<String>, Option<(String, String)>) {
+    let (mut rest, mut path, mut date) = (Vec::new(), None, None);
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--write" => path = words.next(),
+            "--date" => date = words.next(),
+            _ => rest.push(word),
+        }
+    }
+    (rest, path.map(|path| (path, date.unwrap_or_default())))
 }

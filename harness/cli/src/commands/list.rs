@@ -22,9 +22,11 @@ pub(super) fn run(sentences: bool, defects: bool) -> Result<Exit, Error> {
 
 fn list_all() -> Vec<String> {
     let mut lines = vec!["claims".to_owned()];
-    lines.extend(claims::all().iter().map(|claim| {
-        format!("  {:<9} {:<8} {} [{}]", claim.id, claim.level.as_str(), claim.statement, claim.source)
-    }));
+    lines.extend(
+        claims::all().iter().map(|claim| {
+            format!("  {:<9} {:<8} {} [{}]", claim.id, claim.level.as_str(), claim.statement, claim.source)
+        }),
+    );
     lines.push(format!("profiles    {}", joined(profiles::builtin().iter().map(|(name, _)| *name))));
     lines.push(format!("deployments {}", joined(adapters::deployments().iter().map(|built_in| built_in.name))));
     lines.push(format!("adapters    {}", joined(adapters::builtin().iter().map(|built_in| built_in.name))));
