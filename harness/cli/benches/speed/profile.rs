@@ -11,41 +11,62 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const DEPLOYMENT: &str = "flex-managed";
+/// The claims of the main job: what a run takes with these is held to less than what it takes with the whole catalogue.
+const MAIN_JOB: &str = "TOK-01,TOK-02,TOK-03,TOK-04,TOK-06,QUO-01,QUO-02,QUO-03,QUO-04,QUO-05,QUO-07,CFG-01,CFG-02/*,CFG-03,CON-*,SEC-01,LAT-*";
+/// What the whole catalogue may take in processes, in seconds.
+const CATALOGUE: f64 = 240.0;
 
 /// In processes.
 pub(crate) fn processes() -> Outcome<Vec<Row>> {
-    whole("process", 120.0)
+    let mut rows = whole("process", Some(MAIN_JOB), 120.0)?;
+    rows.extend(whole("process", None, CATALOGUE)?);
+    Ok(rows)
 }
 
 /// In containers, where an engine answers.
 pub(crate) fn containers() -> Outcome<Vec<Row>> {
     let answers = crate::stage::tokio()?.block_on(engine::connect()).is_ok();
-    if answers { whole("docker", 240.0) } else { Ok(vec![Row::new("docker: not measured", "no engine answers")]) }
+    if answers {
+        whole("docker", Some(MAIN_JOB), 240.0)
+    } else {
+        Ok(vec![Row::new("docker: not measured", "no engine answers")])
+    }
 }
 
-fn whole(runtime: &str, most: f64) -> Outcome<Vec<Row>> {
+fn whole(runtime: &str, only: Option<&str>, most: f64) -> Outcome<Vec<Row>> {
     let began = monotonic_ns();
-    let folder = run(DEPLOYMENT, runtime)?;
+    let folder = run_only(DEPLOYMENT, runtime, only)?;
     let wall = Duration::from_nanos(monotonic_ns() - began).as_secs_f64();
     let record: RunRecord = serde_json::from_slice(&std::fs::read(folder.join("run.json"))?)?;
     let sum = Duration::from_millis(record.experiments_ms).as_secs_f64();
     let counted = record.denominator;
     Ok(vec![
-        Row::new(format!("{runtime}: all claims of {DEPLOYMENT}, default scale"), format!("{wall:.0} s"))
-            .against(format!(
-                "experiments one after the other: {sum:.0} s ({:.1}x wall); {} of {} claims judged, {}",
-                sum / wall,
-                counted.judged,
-                counted.applicable,
-                record.result.as_str()
-            ))
-            .target(format!("<= {most:.0} s"), wall <= most),
+        Row::new(
+            format!(
+                "{runtime}: {} of {DEPLOYMENT}, default scale",
+                if only.is_some() { "the claims of the main job" } else { "the whole catalogue" }
+            ),
+            format!("{wall:.0} s"),
+        )
+        .against(format!(
+            "experiments one after the other: {sum:.0} s ({:.1}x wall); {} of {} claims judged, {}",
+            sum / wall,
+            counted.judged,
+            counted.applicable,
+            record.result.as_str()
+        ))
+        .target(format!("<= {most:.0} s"), wall <= most),
     ])
 }
 
 /// Certifies a deployment that comes with gatecrash into a fresh folder, which is returned. What the verdicts are is
 /// not judged here; that there are some is.
 pub(crate) fn run(deployment: &str, runtime: &str) -> Outcome<PathBuf> {
+    run_only(deployment, runtime, None)
+}
+
+/// The same for these claims only.
+fn run_only(deployment: &str, runtime: &str, only: Option<&str>) -> Outcome<PathBuf> {
     let folder = std::env::current_dir()?.join(format!("target/bench/{deployment}-{runtime}"));
     if folder.exists() {
         std::fs::remove_dir_all(&folder)?;
@@ -53,6 +74,7 @@ pub(crate) fn run(deployment: &str, runtime: &str) -> Outcome<PathBuf> {
     let done = Command::new(EXECUTABLE)
         .args(["certify", deployment, "--runtime", runtime, "--seed", "1", "--out"])
         .arg(&folder)
+        .args(only.into_iter().flat_map(|claims| ["--only", claims]))
         .stdin(Stdio::null())
         .output()?;
     match done.status.code() {
