@@ -10,6 +10,7 @@ use crate::claims::overload::{AFTER_KILL, AFTER_PEAK, KILLED, OFFERED, OVER, PEA
 use crate::experiment::Experiment;
 use futures::FutureExt;
 use futures::future::{join_all, try_join};
+use gatecrash_engine::clock;
 use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, Traffic, TrafficSpec};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::operation::stream;
@@ -39,8 +40,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 /// Requests that a replica may have at the upstream, and how long each is there: 100 a second.
 const CONCURRENCY: f64 = 2.0;
 const SERVICE: Duration = Duration::from_millis(20);
-/// Requests that may wait at a replica: for half a second.
-const QUEUE: f64 = 50.0;
+/// Requests that may wait at a replica: for a quarter of a second.
+const QUEUE: f64 = 25.0;
 /// Steps of the ramp, from half to one and a half times what the site can do.
 const STEP: Duration = Duration::from_secs(20);
 const LEAST_STEP: Duration = Duration::from_millis(1500);
@@ -98,6 +99,10 @@ impl Story {
                 let call = Call::new(stream::MANAGEMENT, Target::Ingress(self.site.clone()), &self.route, &key);
                 let outcome = self.lab.call(call.answered_after(SERVICE).timeout(Duration::from_secs(5))).await;
                 answered += u32::from(outcome.answer.is_success());
+                if !outcome.answer.is_success() {
+                    // Who is refused at once must not become a load of its own.
+                    clock::sleep(SERVICE).await;
+                }
             }
             answered
         });

@@ -118,8 +118,7 @@ pub(super) fn ovl_02(scope: &Scope<'_>) -> Verdict {
 
 const ADMITTED: &str = "admitted without a credential under overload";
 
-/// When service was as before in `settle`, ns from its beginning: from there on every stretch of it was. `None` if it never was. Looks no further than
-/// its last whole stretch.
+/// When service was as before in `settle`, ns from its beginning: the first stretch in which it was, and in the next one too. `None` if it never was.
 fn recovered(history: &History, settle: Phase, limit_ms: f64) -> Option<u64> {
     let look = nanos(LOOK);
     let stretches = settle.to.saturating_sub(settle.from) / look;
@@ -145,11 +144,8 @@ fn recovered(history: &History, settle: Phase, limit_ms: f64) -> Option<u64> {
         *sent > 0 && count(*succeeded) >= count(*sent) * SERVED && latencies.p95().is_some_and(|p95| p95 <= limit_ms)
     };
     let good: Vec<bool> = all.iter_mut().map(as_before).collect();
-    if good.last() != Some(&true) {
-        return None;
-    }
-    let bad = good.iter().rposition(|good| !good);
-    Some(u64::try_from(bad.map_or(0, |bad| bad + 1)).unwrap_or(u64::MAX).saturating_mul(look))
+    let first = good.windows(2).position(|pair| pair == [true, true])?;
+    Some(u64::try_from(first).unwrap_or(u64::MAX).saturating_mul(look))
 }
 
 /// Requests that must be refused and were admitted in one of `held`, with the first.

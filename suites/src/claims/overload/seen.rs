@@ -7,6 +7,7 @@ use crate::claims::common::{
 };
 use crate::claims::configuration::telling;
 use crate::claims::lives::Lives;
+use gatecrash_model::calm::ENOUGH;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::history::ReplicaState;
 use gatecrash_model::operation::{Definite, Effect, Indefinite, stream as streams};
@@ -166,6 +167,10 @@ pub(super) fn verdict(
     };
     if let Some(doubt) = record_doubt(history).or_else(|| late_doubt(history, CERTAIN, from, to)) {
         return Verdict::Inconclusive(doubt);
+    }
+    if history.calm().share(from, to).is_some_and(|calm| calm < ENOUGH) {
+        let text = format!("`{}`: the machine was busy for most of it, by its calibration stream", history.experiment());
+        return Verdict::Inconclusive(Reason::new("machine-busy", text));
     }
     let numbers = decided_by(evidence.numbers, decided);
     let explanation: Vec<String> = broken.iter().map(|(_, words, _)| words.clone()).collect();
