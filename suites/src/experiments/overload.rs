@@ -92,12 +92,13 @@ impl Story {
         self.lab.phase("hold", "saturated");
         let until = self.lab.now().saturating_add(u64::try_from(SATURATED.as_nanos()).unwrap_or(u64::MAX));
         let began = self.lab.now();
+        let (lab, site, route) = (&self.lab, &self.site, &self.route);
         let asking = (0..AT_ONCE).map(|number| async move {
             let mut answered = 0_u32;
-            while self.lab.now() < until {
+            while lab.now() < until {
                 let key = format!("client-{}", 1 + number % 10);
-                let call = Call::new(stream::MANAGEMENT, Target::Ingress(self.site.clone()), &self.route, &key);
-                let outcome = self.lab.call(call.answered_after(SERVICE).timeout(Duration::from_secs(5))).await;
+                let call = Call::new(stream::MANAGEMENT, Target::Ingress(site.clone()), route, &key);
+                let outcome = lab.call(call.answered_after(SERVICE).timeout(Duration::from_secs(5))).await;
                 answered += u32::from(outcome.answer.is_success());
                 if !outcome.answer.is_success() {
                     // Who is refused at once must not become a load of its own.

@@ -69,16 +69,16 @@ impl Load {
         let reference = || Some(history.reference(telling(seen)));
         match seen.outcome.map(|(_, effect, answer)| (effect, answer.status)) {
             Some((_, 200..300)) => self.latencies.add(seen.latency_ms(history)),
+            Some((_, 1..)) => {
+                self.errors = self.errors.saturating_add(1);
+                self.first_error = self.first_error.take().or_else(reference);
+            }
             Some((
                 Effect::Failed(Definite::Refused | Definite::ConnectTimeout) | Effect::Unknown(Indefinite::Broken),
                 _,
             )) => {
                 self.broken = self.broken.saturating_add(1);
                 self.first_broken = self.first_broken.take().or_else(reference);
-            }
-            Some((_, 1..)) => {
-                self.errors = self.errors.saturating_add(1);
-                self.first_error = self.first_error.take().or_else(reference);
             }
             Some((_, 0)) | None => self.latencies.add(None),
         }
@@ -169,7 +169,8 @@ pub(super) fn verdict(
         return Verdict::Inconclusive(doubt);
     }
     if history.calm().share(from, to).is_some_and(|calm| calm < ENOUGH) {
-        let text = format!("`{}`: the machine was busy for most of it, by its calibration stream", history.experiment());
+        let text =
+            format!("`{}`: the machine was busy for most of it, by its calibration stream", history.experiment());
         return Verdict::Inconclusive(Reason::new("machine-busy", text));
     }
     let numbers = decided_by(evidence.numbers, decided);

@@ -202,8 +202,9 @@ fn a_late_harness_and_a_damaged_record_excuse_and_nothing_shows_nothing() {
     }
     let mut unsteady = story(graceful, graceful);
     unsteady.at_ms(5_000).gateway_error(ask(), 503);
+    let unsteady = unsteady.build();
     for id in ["OVL-02", "OVL-03"] {
-        assert_eq!(reason(&check(id, &unsteady.build())).0, "no-steady-state");
+        assert_eq!(reason(&check(id, &unsteady)).0, "no-steady-state");
     }
 }
 
