@@ -14,7 +14,7 @@ pub use index::{Index, OperationView};
 
 use crate::calm::Calm;
 use crate::name::{Name, Names};
-use crate::operation::stream;
+use crate::operation::{Verb, stream};
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -52,6 +52,7 @@ pub struct History {
     events: Vec<Event>,
     index: Index,
     calm: OnceLock<Calm>,
+    hollow: OnceLock<(u64, u64)>,
     complete: bool,
 }
 
@@ -64,7 +65,7 @@ impl History {
             events.sort_by_key(|event| event.at);
         }
         let index = Index::new(&events);
-        Self { header, names, events, index, calm: OnceLock::new(), complete }
+        Self { header, names, events, index, calm: OnceLock::new(), hollow: OnceLock::new(), complete }
     }
 
     /// Name of the experiment.
@@ -90,6 +91,22 @@ impl History {
                     answered.map(|(ended, ..)| Duration::from_nanos(ended.saturating_sub(due)).as_secs_f64() * 1000.0),
                 ))
             }))
+        })
+    }
+
+    /// How many calls were answered 2xx although no upstream recorded their arrival, and how many were answered 2xx in all. Read once, when it is first asked for.
+    #[must_use]
+    pub fn hollow(&self) -> (u64, u64) {
+        *self.hollow.get_or_init(|| {
+            let (mut hollow, mut all) = (0_u64, 0_u64);
+            for view in self.operations() {
+                let is_call = view.operation(&self.events).is_some_and(|asked| asked.verb == Verb::Call);
+                if is_call && view.outcome(&self.events).is_some_and(|(.., answer)| answer.is_success()) {
+                    all = all.saturating_add(1);
+                    hollow = hollow.saturating_add(u64::from(!view.admitted()));
+                }
+            }
+            (hollow, all)
         })
     }
 

@@ -156,9 +156,29 @@ pub(crate) fn faults(history: &History) -> Vec<FaultWindow> {
 }
 
 /// Why a history as a whole cannot show that something holds: it was cut, it has a gap, a fault is not
-/// proven, or there was no steady state. Violations seen in it stand.
+/// proven, there was no steady state, or successes that nobody served. Violations seen in it stand.
 pub(crate) fn doubt(history: &History) -> Option<Reason> {
-    record_doubt(history).or_else(|| fault_doubt(history)).or_else(|| steady_doubt(history))
+    record_doubt(history)
+        .or_else(|| fault_doubt(history))
+        .or_else(|| steady_doubt(history))
+        .or_else(|| hollow_doubt(history))
+}
+
+/// Requests that are under way when a story ends may have an answer and no arrival any more: not more than these, and not more than one in so many.
+const UNDER_WAY: u64 = 10;
+const ONE_IN: u64 = 50;
+
+/// `hollow`, if success was answered again and again where nothing arrived at an upstream: the backend is the judge, and a gateway that answers by
+/// itself proves nothing.
+pub(crate) fn hollow_doubt(history: &History) -> Option<Reason> {
+    let (hollow, all) = history.hollow();
+    (hollow > UNDER_WAY && hollow.saturating_mul(ONE_IN) > all).then(|| {
+        let text = format!(
+            "`{}`: {hollow} of {all} requests were answered 2xx, and no upstream recorded their arrival",
+            history.experiment()
+        );
+        Reason::new("hollow", text)
+    })
 }
 
 /// Why the record itself cannot be believed to be whole: cut (`cut`) or with a gap (`gap`). Where absence is
@@ -445,6 +465,26 @@ mod tests {
         let mut steady = HistoryBuilder::new("x");
         steady.at_ms(1).mark(mark::STEADY, "success 80 %", 0);
         assert_eq!(doubt(&steady.build()).unwrap().code, "no-steady-state");
+    }
+
+    #[test]
+    fn successes_that_arrived_nowhere_raise_doubt_unless_they_are_few() {
+        let told = |hollow: u64, served: u64| {
+            let mut history = HistoryBuilder::new("x");
+            for ms in 0..served {
+                history.at_ms(ms).ok(call("traffic", "eu-1", "plain", "a"));
+            }
+            for ms in 0..hollow {
+                let answer = Answer { status: 200, ..Answer::default() };
+                let asked = call("traffic", "eu-1", "plain", "a");
+                history.at_ms(served + ms).operation(asked, Some((Effect::Ok, answer)), false);
+            }
+            doubt(&history.build()).map(|doubt| doubt.code)
+        };
+        assert_eq!(told(10, 0), None, "under way at the end");
+        assert_eq!(told(11, 600), None);
+        assert_eq!(told(11, 500), Some("hollow".to_owned()));
+        assert_eq!(told(100, 0), Some("hollow".to_owned()));
     }
 
     #[test]
