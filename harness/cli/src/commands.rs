@@ -12,6 +12,7 @@ use crate::args::{Arguments, Verb};
 use crate::error::Error;
 use crate::exit::Exit;
 use clap::Parser as _;
+use gatecrash_engine::priority;
 use std::io::{IsTerminal as _, Write as _};
 
 /// The command line of this process.
@@ -24,7 +25,9 @@ pub(crate) fn main() -> Exit {
         }
     };
     log();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    priority::put_ahead();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.enable_all().on_thread_start(priority::put_ahead).build() {
         Ok(runtime) => runtime,
         Err(error) => return told(&Error::fault("starting", &error)),
     };

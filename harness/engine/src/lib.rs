@@ -12,7 +12,7 @@ pub mod executable;
 pub mod lab;
 pub mod link;
 pub mod pacer;
-mod priority;
+pub mod priority;
 pub mod probe;
 pub mod reaper;
 pub mod recorder;

@@ -115,7 +115,7 @@ impl Links {
         let inbox = Arc::new(Inbox::new().map_err(LinkError::Start)?);
         let relay = Relay::new(Arc::clone(&inbox)).map_err(LinkError::Start)?;
         let body = || {
-            crate::priority::put_ahead();
+            crate::priority::put_first();
             if let Err(error) = relay.run() {
                 tracing::error!(%error, "the relay of the links gave up");
             }

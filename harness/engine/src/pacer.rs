@@ -100,7 +100,7 @@ pub fn until(due: u64) {
 }
 
 fn run(from: &Receiver<Schedule>) {
-    crate::priority::put_ahead();
+    crate::priority::put_first();
     let _kept = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let mut schedules: Vec<Option<Schedule>> = Vec::new();
     let mut queue: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();

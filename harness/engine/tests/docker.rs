@@ -59,7 +59,6 @@ fn main() -> ExitCode {
         test("a_bypass_is_found", || runtime().block_on(bypass())),
         test("redis_answers_where_it_is_there", || runtime().block_on(redis())),
         test("a_killed_harness_leaves_no_container", || runtime().block_on(killed())),
-        test("bring_up_and_restart_cost_little_more_than_the_engine", || runtime().block_on(cost())),
     ];
     tests.push(Trial::test("no_engine_is_said_quickly", || {
         says_no_engine();
@@ -329,92 +328,6 @@ async fn killed() {
     assert_eq!(line.trim(), "up");
     assert_eq!(there, 9, "8 containers and a network");
     assert!(gone < GONE_WITHIN, "{gone:?}");
-}
-
-/// Measures; the bounds are those of the design with room for a machine that does other things too.
-async fn cost() {
-    use testcontainers::core::{AccessMode, Mount};
-    use testcontainers::runners::AsyncRunner as _;
-    use testcontainers::{GenericImage, ImageExt as _};
-    const COUNT: usize = 8;
-    let folder = tempfile::tempdir().expect("a folder");
-    let docker = guarded("rdockcost", folder.path()).await;
-    let network = docker.network("lab").await.expect("a network");
-    let clock = Clock::start();
-    let all = start(&docker, &network, COUNT).await;
-    for (_, address, _) in &all {
-        answer(*address).await;
-    }
-    let ours = clock.since(0);
-
-    let connected = engine::connect().await.expect("an engine");
-    // The image of this very program: an engine that ran other tests has others of the same repository.
-    let name = DockerRuntime::container(&network, "eu-1");
-    let inspected =
-        connected.docker.inspect_container(&name, None::<bollard::query_parameters::InspectContainerOptions>);
-    let reference = inspected.await.expect("eu-1").config.and_then(|config| config.image).expect("an image");
-    let tag = reference.strip_prefix("gatecrash:").expect("our image");
-    let before = clock.now();
-    // The same container, without us: only what testcontainers does by itself.
-    let bare = futures::future::join_all((0..COUNT).map(|number| {
-        let files = files::files(&network, "eu-1");
-        let files = Mount::bind_mount(files.to_string_lossy(), "/files").with_access_mode(AccessMode::ReadOnly);
-        let disk = files::disk(&network, &format!("bare-{number}"));
-        std::fs::create_dir_all(&disk).expect("a folder");
-        GenericImage::new("gatecrash", tag)
-            .with_entrypoint(&format!("/{}", own().file_name().expect("a name").to_string_lossy()))
-            .with_cmd(["fixture", "upstream", "--config", "/files/fixture.json"])
-            .with_mount(files)
-            .with_mount(Mount::bind_mount(disk.to_string_lossy(), "/disk"))
-            .with_network("gc-rdockcost-lab")
-            .with_container_name(DockerRuntime::container(&network, &format!("bare-{number}")))
-            .with_label("gatecrash.run", "rdockcost")
-            .with_label("gatecrash.network", &network.id)
-            .start()
-    }))
-    .await;
-    for container in &bare {
-        let id = container.as_ref().expect("a container").id();
-        let found =
-            connected.docker.inspect_container(id, None::<bollard::query_parameters::InspectContainerOptions>).await;
-        let networks = found.expect("a container").network_settings.expect("settings").networks.expect("networks");
-        let address = networks.values().next().and_then(|on| on.ip_address.clone()).expect("an address");
-        answer(address.parse().expect("an address")).await;
-    }
-    let theirs = clock.since(before);
-    drop(bare);
-
-    let mut both = Vec::new();
-    for through_us in [false, true, false, true, false, true] {
-        let before = clock.now();
-        let address = if through_us {
-            docker.signal(&network, "eu-1", Signal::Kill).await.expect("a kill");
-            docker.start_again(&network, "eu-1").await.expect("a start")
-        } else {
-            let name = DockerRuntime::container(&network, "eu-1");
-            let signal = bollard::query_parameters::KillContainerOptions { signal: "SIGKILL".to_owned() };
-            connected.docker.kill_container(&name, Some(signal)).await.expect("a kill");
-            connected
-                .docker
-                .start_container(&name, None::<bollard::query_parameters::StartContainerOptions>)
-                .await
-                .expect("a start");
-            let (_, address, _) = all.first().expect("eu-1");
-            *address
-        };
-        answer(address).await;
-        both.push((through_us, clock.since(before)));
-    }
-    docker.tear_down(&network).await.expect("a tear-down");
-    let least = |ours: bool| both.iter().filter(|(us, _)| *us == ours).map(|(_, took)| *took).min().expect("three");
-    println!(
-        "{COUNT} containers ready: {ours:?} (bare testcontainers: {theirs:?}); kill to ready: {:?} (engine alone: {:?})",
-        least(true),
-        least(false)
-    );
-    assert!(ours < theirs * 2, "{ours:?} against {theirs:?}");
-    assert!(least(true) < least(false) * 2, "{both:?}");
-    assert_eq!(labelled("rdockcost").await, []);
 }
 
 /// Plays a harness on a machine without an engine.

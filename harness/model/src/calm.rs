@@ -71,12 +71,16 @@ impl Calm {
     /// falls among those that never ended, `None` if there are none.
     #[must_use]
     pub fn p95(&self, stretches: &[(u64, u64)]) -> Option<f64> {
+        self.quantile(stretches, 0.95)
+    }
+
+    fn quantile(&self, stretches: &[(u64, u64)], q: f64) -> Option<f64> {
         let within = stretches.iter().flat_map(|(from, to)| {
             let first = self.samples.partition_point(|(at, _)| at < from);
             let end = self.samples.partition_point(|(at, _)| at < to).max(first);
             self.samples.get(first..end).unwrap_or_default()
         });
-        slowness(within.filter(|(at, _)| self.is_calm(*at)).map(|(_, took)| *took), 0.95)
+        slowness(within.filter(|(at, _)| self.is_calm(*at)).map(|(_, took)| *took), q)
     }
 
     /// How much longer (ms, 0 or more) a request through a gateway may have taken in `within` than in `before` because of the machine alone.
@@ -93,6 +97,16 @@ impl Calm {
     pub fn slower_by(&self, before: &[(u64, u64)], within: &[(u64, u64)]) -> f64 {
         match (self.p95(before), self.p95(within)) {
             (Some(before), Some(within)) if before.is_finite() => (within - before).max(0.0) * HOPS,
+            _ => 0.0,
+        }
+    }
+
+    /// How far apart (ms) two p95s of requests through a gateway may be on this machine because of how uneven it is: calibration's own p95 over its median, in the
+    /// calm slices of these stretches. Little on an idle machine; on one whose cores others keep busy it is most of a latency.
+    #[must_use]
+    pub fn uneven_by(&self, stretches: &[(u64, u64)]) -> f64 {
+        match (self.quantile(stretches, 0.5), self.p95(stretches)) {
+            (Some(median), Some(p95)) if median.is_finite() => (p95 - median).max(0.0) * HOPS,
             _ => 0.0,
         }
     }
@@ -194,6 +208,17 @@ mod tests {
         let busy = every_50_ms(8, |n| Some(if n < 50 { 1.0 } else { 20.0 }));
         assert!(!busy.comparable(&[before], within));
         assert!(Calm::default().comparable(&[before], within), "nothing is known");
+    }
+
+    #[test]
+    fn an_uneven_machine_is_told_from_an_even_one() {
+        let all = [(0, 8 * SLICE_NS)];
+        let even = every_50_ms(8, |n| Some(if n % 10 == 0 { 1.2 } else { 1.0 }));
+        assert!(even.uneven_by(&all) < 1.0, "{}", even.uneven_by(&all));
+        // One request in ten waits for whoever has the core.
+        let shared = every_50_ms(8, |n| Some(if n % 10 == 0 { 12.0 } else { 4.0 }));
+        assert!((shared.uneven_by(&all) - 8.0 * HOPS).abs() < 1e-9);
+        assert!(Calm::default().uneven_by(&all).abs() < f64::EPSILON);
     }
 
     #[test]

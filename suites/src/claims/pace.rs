@@ -95,7 +95,10 @@ pub(crate) fn compare(
     let pace = match p95 {
         None => busy(during.paces.words()),
         Some(p95) if p95 > limit => {
-            let by_machine = history.calm().slower_by(&stretches(before), &stretches(within));
+            let (before, within) = (stretches(before), stretches(within));
+            // Slower than it was, or so uneven that one p95 says little: whichever explains more.
+            let uneven = history.calm().uneven_by(&[before.clone(), within.clone()].concat());
+            let by_machine = history.calm().slower_by(&before, &within).max(uneven);
             if p95 > limit + by_machine {
                 Pace::Slower
             } else {

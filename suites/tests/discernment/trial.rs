@@ -3,6 +3,7 @@
 use crate::deployments::{Shape, shape};
 use crate::{doubt, record};
 use gatecrash_engine::clock::Clock;
+use gatecrash_engine::priority;
 use gatecrash_engine::reaper::{Reaper, ReaperOptions};
 use gatecrash_engine::runtime::process::ProcessRuntime;
 use gatecrash_engine::runtime::{Runtime, RuntimeOptions};
@@ -186,7 +187,8 @@ fn certify(deployment: Deployment, experiments: &[&str]) -> Result<(RunRecord, T
         executable: std::env::current_exe()?,
         start_within: Duration::from_secs(20),
     };
-    let executor = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let executor = builder.enable_all().on_thread_start(priority::put_ahead).build()?;
     let record = executor.block_on(async {
         // A test that is killed leaves no process behind, as the command line does not.
         let reaper = Reaper::start(&ReaperOptions {

@@ -1,6 +1,7 @@
 //! Certifies a deployment that comes with gatecrash for some claims, and holds every one of them to its profile.
 
 use gatecrash_engine::clock::Clock;
+use gatecrash_engine::priority;
 use gatecrash_engine::reaper::{Reaper, ReaperOptions};
 use gatecrash_engine::runtime::docker::DockerRuntime;
 use gatecrash_engine::runtime::process::ProcessRuntime;
@@ -33,7 +34,7 @@ pub(crate) struct Family {
 
 /// What runs one certification.
 pub(crate) fn executor() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(priority::put_ahead).build()
 }
 
 /// Every claim of the family, in processes.
