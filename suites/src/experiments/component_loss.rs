@@ -39,6 +39,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let stream = traffic(&lab, &lab.replicas(), RATE_PER_S)?;
     let steady = lab.now();
     lab.hold_window(held.max(LEAST_STEADY)).await?;
+    lab.until_steady(steady).await?;
     let steady = (steady, lab.now());
     for component in components(lab.deployment()) {
         let links = lab.links("*", &component);

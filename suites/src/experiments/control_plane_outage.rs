@@ -40,6 +40,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     streams.extend(canaries(&lab, &replicas, 4.0));
     let steady = lab.now();
     lab.hold_window(lab.scaled(STEADY).max(LEAST_STEADY)).await?;
+    lab.until_steady(steady).await?;
     let steady = (steady, lab.now());
 
     // Not every gateway counts quotas.

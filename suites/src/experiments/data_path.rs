@@ -38,6 +38,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let stream = traffic(&lab, &lab.replicas(), RATE_PER_S)?;
     let steady = lab.now();
     hold(&lab, held.max(LEAST_STEADY)).await?;
+    lab.until_steady(steady).await?;
     let steady = (steady, lab.now());
 
     let slow = NetworkFault::delay(plane.ingress_timeout / 2);

@@ -60,6 +60,31 @@ impl Lab {
             || self.inner.lateness.since(from).as_secs_f64() * 1000.0 >= STALL_MS
     }
 
+    /// Holds on, in a stretch that began at `from` (ns), until the machine was as fast in its second half as in its first: what is compared with it later
+    /// must be steady itself. Bounded as [`Lab::until_comparable`].
+    ///
+    /// # Errors
+    /// As [`Lab::hold`].
+    pub async fn until_steady(&self, from: u64) -> Result<(), LabError> {
+        let so_far = self.now().saturating_sub(from);
+        let until = self.now().saturating_add(Self::longest_more(so_far));
+        while self.now() < until {
+            let now = self.now();
+            let half = from.saturating_add(now.saturating_sub(from) / 2);
+            let calm = self.inner.calibrated.calm();
+            if calm.comparable(&[(from, half)], (half, now)) && calm.comparable(&[(half, now)], (from, half)) {
+                break;
+            }
+            self.hold(Duration::from_nanos(SLICE_NS)).await?;
+        }
+        Ok(())
+    }
+
+    /// How much longer a stretch may go on.
+    fn longest_more(so_far: u64) -> u64 {
+        so_far.saturating_mul(AT_MOST.into()).max(u64::try_from(AT_LEAST.as_nanos()).unwrap_or(u64::MAX))
+    }
+
     /// Holds on, in a stretch that began at `from` (ns), until its latencies can be compared with those of `before` (ns): until half of it was calm
     /// and calibration about as fast as before. What the gateway does plays no part in that. Bounded; the claims say what is left.
     ///
@@ -67,8 +92,7 @@ impl Lab {
     /// As [`Lab::hold`].
     pub async fn until_comparable(&self, from: u64, before: &[(u64, u64)]) -> Result<(), LabError> {
         let so_far = self.now().saturating_sub(from);
-        let more = so_far.saturating_mul(AT_MOST.into()).max(u64::try_from(AT_LEAST.as_nanos()).unwrap_or(u64::MAX));
-        let until = self.now().saturating_add(more);
+        let until = self.now().saturating_add(Self::longest_more(so_far));
         while self.now() < until && !self.inner.calibrated.calm().comparable(before, (from, self.now())) {
             self.hold(Duration::from_nanos(SLICE_NS)).await?;
         }
