@@ -7,7 +7,7 @@ DEPLOYMENT ?= fixtures/deployments/flex-managed.yaml
 .PHONY: help discern test tools fmt clippy doc deps deny certify certify-all bench images envoy redis sweep
 
 help:
-	@echo "test         format, lints, tests, doc tests, direction of dependencies"
+	@echo "test         format, lints, docs, tests, doc tests, direction of dependencies"
 	@echo "certify      certify DEPLOYMENT=$(DEPLOYMENT) (scaled; ARGS=... are passed on)"
 	@echo "certify-all  certify every deployment that comes with gatecrash, in processes and in containers"
 	@echo "discern      every defect against the claims, and false alarms; writes suites/DISCERNMENT.md"
@@ -15,7 +15,7 @@ help:
 	@echo "bench        what links cost"
 	@echo "sweep        remove what killed runs left on this machine"
 
-test: fmt clippy deps tools
+test: fmt clippy doc deps tools
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace --no-fail-fast -E 'not binary(discernment)' && \
 		$(CARGO) test --workspace --test discernment && \

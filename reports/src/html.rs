@@ -1,7 +1,7 @@
 //! What do a manager, an operator and an engineer look at? `report.html`: one file, no network, no scripts.
 //!
 //! Headline and totals first, then a row for each claim with its evidence one click below, then for each experiment
-//! the picture ([`picture`]) with its faults, then environment and effective deployment. Every text goes through the
+//! the picture (`picture`) with its faults, then environment and effective deployment. Every text goes through the
 //! template's escaping; only our own drawing is put in as it is.
 
 mod picture;

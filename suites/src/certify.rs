@@ -1,7 +1,7 @@
 //! Plans a certification, runs its experiments side by side, and judges the saved histories.
 //!
 //! [`plan`] is pure. [`run`] tells each story in a lab of its own and saves what it saw; only then
-//! [`judge`](judge) reads the files back, so that [`check`] of a saved run comes to the same verdicts.
+//! `judge` reads the files back, so that [`check`] of a saved run comes to the same verdicts.
 
 mod judge;
 mod planning;

@@ -1,7 +1,7 @@
 //! One ordered stream of everything that was seen in one experiment: a header and events, from one
 //! writer on one monotonic clock (nanoseconds since the run started).
 //!
-//! On disk: JSON lines, [`format`]. In memory: interned names, at most 64 bytes an event, and an
+//! On disk: JSON lines, [`mod@format`]. In memory: interned names, at most 64 bytes an event, and an
 //! [`index::Index`] from operations to their events. [`build`] makes short literal histories for tests.
 
 pub mod build;

@@ -1,6 +1,6 @@
 //! Where is the mistake in what the user wrote, and what would have been right?
 //!
-//! Deployments, profiles and adapters are read in two steps: text to a [`tree::Node`], which knows where each
+//! Deployments, profiles and adapters are read in two steps: text to a `tree::Node`, which knows where each
 //! value stands; then the node to the checked form, field by field. The second step goes on after a mistake,
 //! so that one reading names all of them. Budgets on size, depth and aliases come first: hostile input is an
 //! error within milliseconds, never an overflow.

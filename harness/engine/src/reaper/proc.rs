@@ -109,7 +109,7 @@ pub struct Marked {
 /// Every living process with a run's marker in its environment, but not this one; `None` for all runs.
 /// Zombies are left out: nothing of them is left but their number.
 ///
-/// Takes up to [`EXEC_LOOKS`] looks, a millisecond apart, at processes that show no environment.
+/// Takes a few looks, a millisecond apart, at processes that show no environment.
 #[must_use]
 pub fn marked(run: Option<&str>) -> Vec<Marked> {
     let mut pids: Vec<u32> = pids().filter(|pid| *pid != std::process::id()).collect();

@@ -1,4 +1,4 @@
-//! The events of a history. Generic over the name: [`Name`](crate::Name) in memory, text on disk.
+//! The events of a history. Generic over the name: [`Name`] in memory, text on disk.
 
 use crate::name::Name;
 use crate::operation::{Answer, Effect, Operation};
