@@ -13,6 +13,7 @@ mod data_path;
 mod double_jeopardy;
 mod drain;
 mod facts;
+mod introspection;
 mod management_latency;
 mod overload;
 mod paired_starts;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Experiment> {
         start_without_control_plane::EXPERIMENT,
         changes_in_an_outage::EXPERIMENT,
         revocation::EXPERIMENT,
+        introspection::EXPERIMENT,
         double_jeopardy::EXPERIMENT,
         site_loss::EXPERIMENT,
         zone_loss::EXPERIMENT,

@@ -332,6 +332,9 @@ impl Lab {
 /// The setting that puts a replica's clock off, in milliseconds.
 const CLOCK_SETTING: &str = "clockOffsetMs";
 
+/// Value of the setting `revocation` with which the gateway asks the identity provider about tokens.
+const INTROSPECTION: &str = "introspection";
+
 /// What adapter, runtime and topology together can do.
 #[must_use]
 pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capability]) -> BTreeSet<Capability> {
@@ -362,9 +365,15 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     if adapter.token.is_none() {
         all.remove(&Capability::TokenIssue);
     }
-    if adapter.revocation.is_none() || setting(deployment, adapter, "revocation").is_some_and(|word| word != "cluster")
-    {
+    let revocation = setting(deployment, adapter, "revocation");
+    if adapter.revocation.is_none() || revocation.as_deref().is_some_and(|word| word != "cluster") {
         all.remove(&Capability::TokenRevocation);
+    }
+    if revocation.as_deref() == Some(INTROSPECTION) {
+        all.insert(Capability::TokenIntrospection);
+    }
+    if all.contains(&Capability::TokenRevocation) || all.contains(&Capability::TokenIntrospection) {
+        all.insert(Capability::RevocableTokens);
     }
     all
 }

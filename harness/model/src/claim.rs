@@ -75,6 +75,10 @@ pub enum Capability {
     TokenRekey,
     /// Tokens can be revoked at a replica.
     TokenRevocation,
+    /// The gateway asks the identity provider about tokens: its setting `revocation` is `introspection`.
+    TokenIntrospection,
+    /// Tokens can be revoked somewhere: at a replica, or at the identity provider that the gateway asks.
+    RevocableTokens,
     /// A replica can be given a clock that is off: its adapter has the setting `clockOffsetMs`.
     ClockOffset,
     /// A replica's concurrency can be bounded: its adapter has the settings `concurrency` and `queue`.

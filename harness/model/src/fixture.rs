@@ -252,6 +252,12 @@ pub struct GatewayConfig {
     pub store: String,
     /// `http://` address of the site's configuration store; empty: none.
     pub site_store: String,
+    /// `http://` address of the identity provider; empty: none.
+    #[serde(default)]
+    pub identity: String,
+    /// Credentials with which the gateway asks the identity provider (RFC 7662 section 2.1).
+    #[serde(default)]
+    pub gateway_client: Option<Client>,
     /// `http://` address of the upstream.
     pub upstream: String,
     /// Milliseconds between two polls of the control plane.
@@ -278,8 +284,14 @@ pub struct GatewayConfig {
     pub keep_configuration: Vec<String>,
     /// `downloaded` (never stored) or `peered` (kept in the store of the cluster).
     pub contracts: String,
-    /// `cluster` (shared by the store, kept there) or `none`.
+    /// `cluster` (shared by the store, kept there), `introspection` (the identity provider is asked) or `none`.
     pub revocation: String,
+    /// Milliseconds for which an answer of the identity provider about a token holds; 0: it is asked each time.
+    #[serde(default)]
+    pub introspection_ttl_ms: u64,
+    /// Milliseconds that the identity provider may take of one request before it counts as away; 0: not used.
+    #[serde(default)]
+    pub introspection_timeout_ms: u64,
     /// Milliseconds by which `exp` and `nbf` are taken less strictly (RFC 7519 section 4.1.4: for clocks that are not one).
     #[serde(default)]
     pub leeway_ms: u64,

@@ -66,7 +66,9 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
     let settings = request.adapter.settings_of(&request.deployment, &BTreeMap::new());
     let lacks = |needs: &[Capability]| {
         let capability = needs.iter().find(|need| !present.contains(need))?;
-        let reason = request.adapter.lacks.get(capability).cloned();
+        // Whoever cannot revoke at a replica says why; the provider is asked or not by a setting.
+        let told = if *capability == Capability::RevocableTokens { Capability::TokenRevocation } else { *capability };
+        let reason = request.adapter.lacks.get(&told).cloned();
         Some(reason.unwrap_or_else(|| {
             format!("neither the deployment, its gateway nor the runtime has `{}`", words(*capability))
         }))
@@ -141,9 +143,19 @@ fn parameters(claim: &Claim, resolved: &Resolved, scale: f64) -> (Parameters, Op
     for parameter in claim.parameters {
         let said = resolved.parameters.get(parameter.name);
         let window = matches!(parameter.default, Some(Value::Seconds(_)));
+        let number = window || matches!(parameter.default, Some(Value::Millis(_) | Value::Number(_)));
         match (said, parameter.default) {
+            // What a profile writes was checked with it; what it takes from a setting is seen here first.
+            (Some(Scalar::Number(value)), _) if number && !(parameter.min..=parameter.max).contains(value) => {
+                let (name, least, most) = (parameter.name, parameter.min, parameter.max);
+                unsaid =
+                    Some(format!("`{name}` is {value} by a setting of the deployment; legal are {least} to {most}"));
+            }
             (Some(Scalar::Number(value)), _) => {
                 all.numbers.insert(parameter.name.to_owned(), if window { value * scale } else { *value });
+            }
+            (Some(Scalar::Text(_) | Scalar::Boolean(_)), _) if number => {
+                unsaid = Some(format!("`{}` is a setting of the deployment that is no number", parameter.name));
             }
             (Some(Scalar::Text(word)), _) => {
                 all.words.insert(parameter.name.to_owned(), word.clone());
@@ -181,6 +193,26 @@ mod tests {
         assert!(is_selected("CFG-02/b", &only("CFG-02/b")));
         assert!(!is_selected("CFG-02/b", &only("CFG-02/a")));
         assert!(!is_selected("TOK-01", &only("QUO-*")));
+    }
+
+    #[test]
+    fn a_number_that_comes_from_a_setting_is_scaled_and_held_to_its_range() {
+        let claim = claims::all().into_iter().find(|claim| claim.id == "TOK-05").unwrap();
+        let given = |value: Scalar| {
+            let resolved = Resolved {
+                declared: Declared::Holds,
+                basis: gatecrash_model::profile::Basis::Documented,
+                source: String::new(),
+                parameters: BTreeMap::from([("ttl".to_owned(), value)]),
+            };
+            let (parameters, unsaid) = parameters(&claim, &resolved, 0.1);
+            (parameters.number("ttl"), unsaid)
+        };
+        assert_eq!(given(Scalar::Number(600.0)), (60.0, None));
+        let (_, unsaid) = given(Scalar::Number(1e9));
+        assert_eq!(unsaid.unwrap(), "`ttl` is 1000000000 by a setting of the deployment; legal are 0 to 86400");
+        let (_, unsaid) = given(Scalar::Text("long".to_owned()));
+        assert_eq!(unsaid.unwrap(), "`ttl` is a setting of the deployment that is no number");
     }
 
     #[test]

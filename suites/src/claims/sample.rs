@@ -192,6 +192,8 @@ fn step(history: &mut HistoryBuilder, what: u8, whom: u8, which: u8, how: u8) {
                 "beyond",
                 "dropped",
                 "refuse",
+                "revoke-at-provider",
+                "provider-away",
             ];
             history.phase(name, pick(&variants, which));
         }
@@ -222,10 +224,15 @@ fn step(history: &mut HistoryBuilder, what: u8, whom: u8, which: u8, how: u8) {
         }
         3 => {
             let stages = [FaultStage::Injected, FaultStage::Witnessed, FaultStage::Healed, FaultStage::WitnessedGone];
-            history.fault(u32::from(whom % 2), pick(&stages, which), "refuse", "eu-management->control-plane");
+            let target = pick(
+                &["eu-management->control-plane", "eu-1->identity, eu-2->identity, us-1->identity, us-2->identity"],
+                whom % 2,
+            );
+            history.fault(u32::from(whom % 2), pick(&stages, which), "refuse", target);
         }
         4 => {
-            history.contact("control-plane", replica, "contracts", pick(&[200, 304, 503, 0], which), 1);
+            let (component, what) = pick(&[("control-plane", "contracts"), ("identity", "introspect")], whom / 4);
+            history.contact(component, replica, what, pick(&[200, 304, 503, 0], which), 1);
         }
         _ => {
             let verbs = [Verb::Call, Verb::Call, Verb::Call, Verb::IssueToken, Verb::RevokeToken];

@@ -3,6 +3,7 @@
 //! Vocabulary with the experiments: uses are calls on the stream `token`; a mark [`ISSUED`] or [`SIGNED`]
 //! says where each token of the matrix comes from; a revocation is the operation itself, answered 2xx.
 
+mod introspection;
 mod matrix;
 mod revocation;
 mod times;
@@ -24,11 +25,15 @@ pub(crate) const RESTART_ALL: &str = "restart-all";
 
 /// Phase, variant: revocation while the other sites are cut off the store that all share.
 pub(crate) const WAN_CUT: &str = "wan-cut";
+/// Phase, variant: revocation at the identity provider, which all replicas can reach.
+pub(crate) const PROVIDER_REVOKE: &str = "revoke-at-provider";
+/// Phase, variant: no replica can reach the identity provider.
+pub(crate) const PROVIDER_AWAY: &str = "provider-away";
 /// Component: the store of a deployment whose sites share one.
 pub(crate) const SHARED_STORE: &str = "store";
 
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[TOK_01, TOK_02, TOK_03, TOK_04, TOK_06, TOK_07];
+pub(crate) const CLAIMS: &[Claim] = &[TOK_01, TOK_02, TOK_03, TOK_04, TOK_05, TOK_06, TOK_07];
 
 /// Least number of judged uses of the matrix.
 const MINIMUM: u64 = 50;
@@ -115,13 +120,59 @@ const TOK_04: Claim = Claim {
     check: revocation::tok_04,
 };
 
+const TOK_05: Claim = Claim {
+    id: "TOK-05",
+    statement: "with introspection, a revoked token lives at most min(cache TTL, exp), also while the identity provider is away",
+    source: "Flex OAuth token introspection policy, validatedTokenTTL; RFC 7662 section 4; claims.md section 3, row 38",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "ttl",
+            default: Some(Value::Seconds(30.0)),
+            min: 0.0,
+            max: 86_400.0,
+            words: &[],
+            help: "for how long a gateway may keep what the provider said of a token (Flex validatedTokenTTL: 600 s by default; ours is for tests)",
+        },
+        Parameter {
+            name: "poll",
+            default: Some(Value::Millis(100.0)),
+            min: 0.0,
+            max: 10_000.0,
+            words: &[],
+            help: "one poll: what a revoked token may live longer than the TTL, for the time in which an answer of the provider is under way",
+        },
+        Parameter {
+            name: "leeway",
+            default: Some(Value::Seconds(0.0)),
+            min: 0.0,
+            max: 300.0,
+            words: &[],
+            help: "how long after exp what was said of a token may be kept; RFC 7662 has none (that of TOK-07 is for clocks that differ; none does here)",
+        },
+        Parameter {
+            name: "grain",
+            default: Some(Value::Seconds(1.0)),
+            min: 0.1,
+            max: 60.0,
+            words: &[],
+            help: "how soon after exp nothing is judged: NumericDate has whole seconds",
+        },
+    ],
+    needs: &[Capability::Tokens, Capability::TokenIntrospection, Capability::NetworkFaults],
+    reads: Reads::Experiments(&["introspection"]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: MINIMUM_REVOKED,
+    check: introspection::tok_05,
+};
+
 const TOK_06: Claim = Claim {
     id: "TOK-06",
     statement: "revocations survive the restart of a replica and of the whole cluster",
     source: "DataPower token manager: data must persist across a restart; claims.md section 3, row 37",
     level: Level::Core,
     parameters: &[],
-    needs: &[Capability::Tokens, Capability::TokenRevocation, Capability::ReplicaFaults],
+    needs: &[Capability::Tokens, Capability::RevocableTokens, Capability::ReplicaFaults],
     reads: REVOCATION,
     on_busy_machine: OnBusyMachine::Excused,
     minimum: MINIMUM_REVOKED,

@@ -1,5 +1,5 @@
-//! A policy of a protected route cannot be built; then the store that policies ask is away. Who gets in, and do the other routes go
-//! on? Read by SEC-02.
+//! A policy of a protected route cannot be built; then the store that policies ask is away, then the identity provider where they ask it.
+//! Who gets in, and do the other routes go on? Read by SEC-02.
 
 use super::canaries::canaries;
 use crate::claims::security::{BROKEN_POLICY, BROKEN_ROUTE};
@@ -7,18 +7,18 @@ use crate::experiment::Experiment;
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
 use gatecrash_model::claim::Capability;
-use gatecrash_model::deployment::Policy;
+use gatecrash_model::deployment::{IDENTITY, Policy};
 use gatecrash_model::fault::{Fault, NetworkFault};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: BROKEN_POLICY,
-    story: "a configuration is published with a policy that no gateway can build, and taken back; then the shared store is away",
+    story: "a configuration is published with a policy that no gateway can build, and taken back; then the shared store is away, then the identity provider that gateways ask",
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
     expected: |deployment, scale| {
         let polls = deployment.control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.poll_interval * 6);
-        (STEADY * 2 + HOLD * 2 + polls).mul_f64(scale) + Duration::from_secs(6)
+        (STEADY * 2 + HOLD * 3 + polls).mul_f64(scale) + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
     run: |lab| story(lab).boxed(),
@@ -72,6 +72,15 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.phase("hold", "store");
         lab.hold(lab.scaled(HOLD)).await?;
         lab.phase("heal", "store");
+        lab.heal(away).await?;
+    }
+    if lab.has(Capability::TokenIntrospection) {
+        let links: Vec<_> = replicas.iter().flat_map(|replica| lab.links(&replica.name, IDENTITY)).collect();
+        lab.phase("inject", "provider");
+        let away = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
+        lab.phase("hold", "provider");
+        lab.hold(lab.scaled(HOLD)).await?;
+        lab.phase("heal", "provider");
         lab.heal(away).await?;
     }
     for stream in streams {

@@ -1,7 +1,11 @@
 //! How far and how long a revocation reaches: the replicas of its cluster under load and while one
 //! restarts, the other sites (also while they are cut off the store that all share), and the other side of a restart. Read
 //! by TOK-03, TOK-04 and TOK-06.
+//!
+//! Where tokens are revoked at the identity provider, only restarts are of interest: each waits until what the provider said before
+//! is too old, and other sites, which ask the same provider, are not watched.
 
+use super::introspection::ttl;
 use super::token_matrix::one_token;
 use super::watches::Watch;
 use crate::claims::tokens::{RESTART_ALL, RESTART_ONE, REVOKE, REVOKE_IN_RESTART, SHARED_STORE, WAN_CUT};
@@ -14,14 +18,17 @@ use gatecrash_model::deployment::{Policy, StoreScope};
 use gatecrash_model::fault::{Direction, Fault, NetworkFault};
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::stream;
+use gatecrash_model::profile::Scalar;
 use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "revocation",
     story: "tokens are revoked under load and while a replica restarts; then one and all replicas restart; other sites are watched throughout",
-    needs: &[Capability::Tokens, Capability::TokenRevocation, Capability::ReplicaFaults],
+    needs: &[Capability::Tokens, Capability::RevocableTokens, Capability::ReplicaFaults],
     expected: |deployment, scale| {
-        let observed = if deployment.sites.len() > 1 { OBSERVE } else { Duration::from_secs(60) };
+        let at_provider = matches!(deployment.gateway.settings.get("revocation"), Some(Scalar::Text(word)) if word == "introspection");
+        let long = deployment.sites.len() > 1 || at_provider;
+        let observed = if long { OBSERVE } else { Duration::from_secs(60) };
         observed.mul_f64(scale) + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
@@ -47,7 +54,10 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let site = sites.iter().find(|site| site.replicas >= 2).or(sites.first()).map(|site| site.name.clone());
     let site = site.ok_or_else(|| LabError::Unknown("site".to_owned()))?;
     let cluster = lab.replicas_of(&site);
-    let elsewhere: Vec<Replica> = lab.replicas().into_iter().filter(|replica| replica.site != site).collect();
+    let at_provider = !lab.has(Capability::TokenRevocation);
+    let elsewhere: Vec<Replica> =
+        lab.replicas().into_iter().filter(|replica| replica.site != site && !at_provider).collect();
+    let round = lab.scaled(ROUND) + if at_provider { ttl(&lab) } else { Duration::ZERO };
     let (Some(first), Some(last)) = (cluster.first(), cluster.last()) else { return Err(LabError::Unknown(site)) };
     let fast = Duration::from_secs_f64(1.0 / (POLLS_PER_S / lab.scale()).clamp(POLLS_PER_S, FASTEST_PER_S));
     let slow = Duration::from_secs_f64(1.0 / POLLS_PER_S);
@@ -74,23 +84,22 @@ async fn story(lab: Lab) -> Result<(), LabError> {
 
     lab.phase("hold", REVOKE);
     let revoked_at = lab.now();
-    join_all([lab.revoke(stream::TOKEN, &first.name, &at_first), lab.revoke(stream::TOKEN, &last.name, &at_last)])
-        .await;
+    join_all([revoke(&lab, first, &at_first), revoke(&lab, last, &at_last)]).await;
     // TOK-03 allows half of a round.
     let from = lab.now();
-    lab.hold(lab.scaled(ROUND)).await?;
+    lab.hold(round).await?;
     if lab.must_repeat(from, lab.scaled(ROUND / 2), "") {
-        lab.hold(lab.scaled(ROUND)).await?;
+        lab.hold(round).await?;
     }
 
     // What is revoked while a replica is away must hold there when it is back.
     lab.phase("hold", REVOKE_IN_RESTART);
     lab.mark(mark::NOT_READY_DECLARED, &last.name, 0);
     lab.kill(&last.name).await?;
-    lab.revoke(stream::TOKEN, &first.name, &in_restart).await;
+    revoke(&lab, first, &in_restart).await;
     lab.restart(&last.name, Disk::Keep).await?;
     lab.wait_ready(&last.name, lab.ready_within()).await?;
-    lab.hold(lab.scaled(ROUND)).await?;
+    lab.hold(round).await?;
 
     lab.phase("hold", RESTART_ONE);
     restart(&lab, std::slice::from_ref(first)).await?;
@@ -138,13 +147,22 @@ async fn cut_off(
     let what = NetworkFault::Hold { direction: Direction::Both };
     let cut = lab.inject(Fault::Network { links, what }).await?;
     lab.phase("hold", WAN_CUT);
-    lab.revoke(stream::TOKEN, &issuer.name, &revoked).await;
+    revoke(lab, issuer, &revoked).await;
     lab.hold(lab.scaled(ROUND)).await?;
     lab.phase("heal", WAN_CUT);
     lab.heal(cut).await?;
     lab.hold(lab.scaled(CONVERGE)).await?;
     watch.stop().await;
     Ok(())
+}
+
+/// Revokes a token where this deployment does: at a replica, or at the identity provider.
+async fn revoke(lab: &Lab, replica: &Replica, token: &Token) {
+    if lab.has(Capability::TokenRevocation) {
+        lab.revoke(stream::TOKEN, &replica.name, token).await;
+    } else {
+        lab.revoke_at_provider(stream::TOKEN, token).await;
+    }
 }
 
 async fn token(lab: &Lab, issuer: &Replica) -> Result<Option<Token>, LabError> {

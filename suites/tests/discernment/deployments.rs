@@ -36,7 +36,7 @@ name: {name}
 profile: strict
 gateway:
   adapter: reference
-  settings: {{state: redis, revocation: cluster, onStoreLoss: local, {settings}}}
+  settings: {{state: redis, onStoreLoss: local, {settings}}}
 sites:
   - {sites}
 controlPlane: {{pollInterval: 5s, ingressTimeout: 30s}}
@@ -63,11 +63,12 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         Needs::TwoSigning => STRANGERS,
         Needs::TwoClusters => TWINS,
         Needs::PeeredContracts | Needs::KeptOutside => PEERED,
+        Needs::Introspection => PROVIDER,
     }
 }
 
 /// Configurations are on each replica's disk, and nobody keeps contracts.
-const DOWNLOADED: &str = "contracts: downloaded, keepConfiguration: disk";
+const DOWNLOADED: &str = "contracts: downloaded, revocation: cluster, keepConfiguration: disk";
 /// What follows from that: a wiped disk and a new replica have no configuration, and contracts are away with the control plane.
 const LIMITS: &[&str] = &["CFG-02/b", "CFG-02/c", "CON-02"];
 
@@ -96,8 +97,19 @@ const STRANGERS: Shape = Shape {
 };
 
 /// One cluster that keeps configuration and contracts in its store, so that no replica's disk is needed.
-const PEERED: Shape =
-    Shape { name: "peered", settings: "contracts: peered, keepConfiguration: \"disk,store\"", limits: &[], ..CLUSTER };
+const PEERED: Shape = Shape {
+    name: "peered",
+    settings: "contracts: peered, revocation: cluster, keepConfiguration: \"disk,store\"",
+    limits: &[],
+    ..CLUSTER
+};
+
+/// One cluster that asks the identity provider about tokens.
+const PROVIDER: Shape = Shape {
+    name: "provider",
+    settings: "contracts: downloaded, revocation: introspection, keepConfiguration: disk",
+    ..CLUSTER
+};
 
 /// Two sites with two replicas each, each with a store of its own.
 const TWINS: Shape = Shape {

@@ -21,7 +21,7 @@ static MACHINE: RwLock<()> = RwLock::new(());
 
 /// The families, the longest first. Quotas and revocations are judged over windows of a second and less: those are not made
 /// any shorter.
-const FAMILIES: [Family; 9] = [
+const FAMILIES: [Family; 10] = [
     Family {
         name: "latency",
         deployment: "datapower-kubernetes",
@@ -63,6 +63,13 @@ const FAMILIES: [Family; 9] = [
         scale: 0.1,
         claims: &["TOK-01", "TOK-02", "TOK-03", "TOK-04", "TOK-06", "TOK-07"],
         in_containers: &["TOK-01", "TOK-02"],
+    },
+    Family {
+        name: "provider",
+        deployment: "flex-managed",
+        scale: 0.1,
+        claims: &["TOK-05", "TOK-06"],
+        in_containers: &["TOK-05"],
     },
     Family {
         name: "configuration",

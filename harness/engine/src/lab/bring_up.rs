@@ -1,7 +1,7 @@
 //! From a deployment to a running lab, and back to nothing.
 
 use super::replicas::LOOK_EVERY;
-use super::secrets::{AUDIENCE, ISSUER, clients, signing_secret};
+use super::secrets::{AUDIENCE, ISSUER, clients, gateway_client, signing_secret};
 use super::topology::{self, FIXTURE_PORT, Support};
 use super::{Inner, Kit, Lab, LabError, LabOptions, RedisOfRun};
 use crate::client::Client;
@@ -280,8 +280,8 @@ impl Lab {
                 let secrets =
                     materials.iter().map(|material| (material.clone(), signing_secret(seed, material))).collect();
                 let signing = materials.first().cloned().unwrap_or_default();
-                let known =
-                    self.clients().iter().filter(|client| !client.id.starts_with("outsider")).cloned().collect();
+                let clients = self.clients().iter().filter(|client| !client.id.starts_with("outsider")).cloned();
+                let known = clients.chain([gateway_client(seed)]).collect();
                 let (issuer, audience) = (ISSUER.to_owned(), AUDIENCE.to_owned());
                 serde_json::to_value(IdentityConfig {
                     name,

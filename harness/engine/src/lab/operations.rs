@@ -9,7 +9,7 @@ use crate::clock::monotonic_ns;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use gatecrash_model::deployment::{CALIBRATION, CLIENT, Policy};
+use gatecrash_model::deployment::{CALIBRATION, CLIENT, IDENTITY, Policy};
 use gatecrash_model::fixture::{CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, DELAY_HEADER, OP_HEADER};
 use gatecrash_model::history::EventKind;
 use gatecrash_model::operation::{Answer, Credential, Effect, Indefinite, Operation, Verb};
@@ -28,6 +28,21 @@ pub enum Target {
     Ingress(String),
     /// The calibration's forwarder: no gateway.
     Calibration,
+    /// The identity provider, over the client's own link to it.
+    Identity,
+}
+
+impl Target {
+    /// Name of the component.
+    #[must_use]
+    pub fn component(&self) -> String {
+        match self {
+            Self::Replica(name) => name.clone(),
+            Self::Ingress(site) => format!("{site}-ingress"),
+            Self::Calibration => CALIBRATION.to_owned(),
+            Self::Identity => IDENTITY.to_owned(),
+        }
+    }
 }
 
 /// A call of a route.
@@ -157,6 +172,7 @@ impl Lab {
             Target::Replica(name) => LinkKey::new(CLIENT, name, topology::data_port(self.adapter())),
             Target::Ingress(site) => LinkKey::new(CLIENT, &format!("{site}-ingress"), FIXTURE_PORT),
             Target::Calibration => LinkKey::new(CLIENT, CALIBRATION, FIXTURE_PORT),
+            Target::Identity => LinkKey::new(CLIENT, IDENTITY, FIXTURE_PORT),
         };
         self.state().links.get(&key).map(crate::link::Link::address)
     }
@@ -169,18 +185,14 @@ impl Lab {
                 found.map(|entry| entry.replica.site.clone()).unwrap_or_default()
             }
             Target::Ingress(site) => site.clone(),
-            Target::Calibration => String::new(),
+            Target::Calibration | Target::Identity => String::new(),
         }
     }
 
     pub(super) async fn prepare(&self, call: &Call) -> Prepared {
         let op = self.next_op();
         let site = self.site_of(&call.target);
-        let (address, target) = match &call.target {
-            Target::Replica(name) => (self.target_address(&call.target), name.clone()),
-            Target::Ingress(site) => (self.target_address(&call.target), format!("{site}-ingress")),
-            Target::Calibration => (self.target_address(&call.target), CALIBRATION.to_owned()),
-        };
+        let (address, target) = (self.target_address(&call.target), call.target.component());
         let found = self.deployment().routes.iter().find(|route| route.name == call.route);
         let path = found.map_or_else(|| format!("/{}", call.route), |route| route.path.clone());
         let policies = found.map(|route| route.policies.clone()).unwrap_or_default();
@@ -285,12 +297,19 @@ impl Lab {
         }
     }
 
-    fn token_operation(&self, stream: &str, verb: Verb, replica: &str, client: &str, token: &str) -> Operation<String> {
+    fn token_operation(
+        &self,
+        stream: &str,
+        verb: Verb,
+        target: &Target,
+        client: &str,
+        token: &str,
+    ) -> Operation<String> {
         Operation {
             stream: stream.to_owned(),
             verb,
-            target: replica.to_owned(),
-            site: self.site_of(&Target::Replica(replica.to_owned())),
+            target: target.component(),
+            site: self.site_of(target),
             route: String::new(),
             key: client.to_owned(),
             token: token.to_owned(),
@@ -298,8 +317,8 @@ impl Lab {
         }
     }
 
-    fn endpoint_request(&self, replica: &str, path: &str, client: &str, form: &str, op: u32) -> Request<Full<Bytes>> {
-        let address = self.target_address(&Target::Replica(replica.to_owned()));
+    fn endpoint_request(&self, target: &Target, path: &str, client: &str, form: &str, op: u32) -> Request<Full<Bytes>> {
+        let address = self.target_address(target);
         let host = address.map_or_else(|| "127.0.0.1:1".to_owned(), |address| address.to_string());
         let secret = self
             .clients()
@@ -320,11 +339,12 @@ impl Lab {
     /// provider stub signs one, and the operation is written as its answer.
     pub async fn issue(&self, stream: &str, replica: &str, client: &str) -> (Outcome, Option<Token>) {
         let op = self.next_op();
-        let operation = self.token_operation(stream, Verb::IssueToken, replica, client, "");
+        let target = Target::Replica(replica.to_owned());
+        let operation = self.token_operation(stream, Verb::IssueToken, &target, client, "");
         let Some(endpoint) = &self.adapter().token else {
             return self.issue_by_stub(op, operation, client).await;
         };
-        let request = self.endpoint_request(replica, &endpoint.path, client, "grant_type=client_credentials", op);
+        let request = self.endpoint_request(&target, &endpoint.path, client, "grant_type=client_credentials", op);
         let prepared = Prepared { op, operation, request, timeout: self.default_timeout() };
         let (outcome, transport) = self.send(prepared, monotonic_ns()).await;
         let token = match transport {
@@ -357,12 +377,21 @@ impl Lab {
 
     /// Revokes a token at a replica (RFC 7009). The mark `revoked` is written when the 200 was received.
     pub async fn revoke(&self, stream: &str, replica: &str, token: &Token) -> Outcome {
-        let op = self.next_op();
         let path = self.adapter().revocation.as_ref().map_or("/oauth/revoke", |endpoint| &endpoint.path);
+        self.revoke_at(stream, &Target::Replica(replica.to_owned()), path, token).await
+    }
+
+    /// Revokes a token at the identity provider (RFC 7009), over a link that no gateway uses. Marked as [`Lab::revoke`] does.
+    pub async fn revoke_at_provider(&self, stream: &str, token: &Token) -> Outcome {
+        self.revoke_at(stream, &Target::Identity, "/revoke", token).await
+    }
+
+    async fn revoke_at(&self, stream: &str, target: &Target, path: &str, token: &Token) -> Outcome {
+        let op = self.next_op();
         let client = "client-1";
-        let operation = self.token_operation(stream, Verb::RevokeToken, replica, client, token.digest());
+        let operation = self.token_operation(stream, Verb::RevokeToken, target, client, token.digest());
         let form = format!("token={}", token.text());
-        let request = self.endpoint_request(replica, path, client, &form, op);
+        let request = self.endpoint_request(target, path, client, &form, op);
         let prepared = Prepared { op, operation, request, timeout: self.default_timeout() };
         let (outcome, _) = self.send(prepared, monotonic_ns()).await;
         if outcome.answer.status == 200 {

@@ -1,14 +1,14 @@
 //! Gateway replicas: started from what the adapter renders, watched, killed, restarted, added.
 
 use super::bring_up::spawn_program;
-use super::secrets::{AUDIENCE, ISSUER, signing_secret};
+use super::secrets::{AUDIENCE, ISSUER, gateway_client, signing_secret};
 use super::topology::{self, FIXTURE_PORT, LinkKey, STORE_PORT};
 use super::traffic::Traffic;
 use super::{Lab, LabError, Running};
 use crate::link::Link;
 use crate::runtime::{Component, Signal, State as RunState, files};
 use gatecrash_model::adapter::render::{Context, LinkContext, ReplicaContext};
-use gatecrash_model::deployment::{CLIENT, Site};
+use gatecrash_model::deployment::{CLIENT, IDENTITY, Site};
 use gatecrash_model::fault::{LinkId, ReplicaFault};
 use gatecrash_model::history::{EventKind, ReplicaState};
 use gatecrash_model::profile::Scalar;
@@ -157,6 +157,7 @@ impl Lab {
             issuer: ISSUER.to_owned(),
             audience: AUDIENCE.to_owned(),
             clients: self.clients().iter().filter(|client| !client.id.starts_with("outsider")).cloned().collect(),
+            gateway_client: gateway_client(self.inner.kit.seed),
             tools: self.inner.kit.tools.clone(),
             here: adapter.folder.clone(),
             scale: self.scale(),
@@ -170,7 +171,8 @@ impl Lab {
 
     fn link_context(&self, replica: &Replica) -> BTreeMap<String, LinkContext> {
         let Some(site) = self.deployment().site(&replica.site) else { return BTreeMap::new() };
-        let mut roles = vec![("upstream", site.upstream(), FIXTURE_PORT)];
+        let mut roles =
+            vec![("upstream", site.upstream(), FIXTURE_PORT), ("identity", IDENTITY.to_owned(), FIXTURE_PORT)];
         if let Some(store) = self.deployment().store_of(&site.name) {
             roles.push(("store", store, STORE_PORT));
         }

@@ -61,6 +61,12 @@ pub(super) fn clients(seed: Seed) -> Vec<Client> {
     clients
 }
 
+/// Who gateways are to the identity provider when they ask about tokens.
+pub(super) fn gateway_client(seed: Seed) -> Client {
+    let secret = URL_SAFE_NO_PAD.encode(&seed.stream("client gateway")[..18]);
+    Client { id: "gateway".to_owned(), secret, contract: false }
+}
+
 /// The signing secret called `material`, base64url without padding.
 pub(super) fn signing_secret(seed: Seed, material: &str) -> String {
     URL_SAFE_NO_PAD.encode(seed.stream(&format!("signing {material}")))

@@ -68,7 +68,7 @@ pub(super) fn support(deployment: &Deployment, redis: bool) -> Vec<Support> {
 
 /// Links that do not depend on a replica.
 pub(super) fn support_links(deployment: &Deployment) -> Vec<LinkKey> {
-    let mut all = vec![LinkKey::new(CLIENT, CALIBRATION, FIXTURE_PORT)];
+    let mut all = vec![LinkKey::new(CLIENT, CALIBRATION, FIXTURE_PORT), LinkKey::new(CLIENT, IDENTITY, FIXTURE_PORT)];
     all.extend(calibrated(deployment));
     for site in &deployment.sites {
         all.push(LinkKey::new(CLIENT, &site.ingress(), FIXTURE_PORT));
@@ -93,6 +93,7 @@ pub(super) fn replica_links(deployment: &Deployment, adapter: &Adapter, site: &S
         all.push(LinkKey::new(&site.ingress(), replica, ready));
     }
     all.push(LinkKey::new(replica, &site.upstream(), FIXTURE_PORT));
+    all.push(LinkKey::new(replica, IDENTITY, FIXTURE_PORT));
     if let Some(store) = deployment.store_of(&site.name) {
         all.push(LinkKey::new(replica, &store, STORE_PORT));
     }

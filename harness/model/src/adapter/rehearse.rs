@@ -32,7 +32,7 @@ impl Adapter {
     /// What templates see of a replica that does not run: all links that the deployment has, one known client.
     #[must_use]
     pub fn stand_in<'d>(&self, deployment: &'d Deployment, site: &Site, index: u32) -> Context<'d> {
-        let mut link = BTreeMap::from([("upstream".to_owned(), to(8080))]);
+        let mut link = BTreeMap::from([("upstream".to_owned(), to(8080)), ("identity".to_owned(), to(8080))]);
         if deployment.control_plane.is_some() {
             link.insert("controlPlane".to_owned(), to(8080));
         }
@@ -63,6 +63,7 @@ impl Adapter {
             issuer: "issuer".to_owned(),
             audience: "audience".to_owned(),
             clients: vec![Client { id: "client-1".to_owned(), secret: "secret".to_owned(), contract: true }],
+            gateway_client: Client { id: "gateway".to_owned(), secret: "secret".to_owned(), contract: false },
             tools: "/tools".to_owned(),
             here: self.folder.clone(),
             scale: 1.0,

@@ -24,7 +24,7 @@ pub struct Context<'a> {
     pub files: String,
     /// The replica's local disk, as it sees it: survives restarts unless wiped.
     pub disk: String,
-    /// Links by role: `controlPlane`, `store`, `upstream`, `siteStore`; absent where the deployment has none.
+    /// Links by role: `upstream` and `identity`; `controlPlane`, `store`, `siteStore` where the deployment has one.
     pub link: BTreeMap<String, LinkContext>,
     /// The deployment, scaled.
     pub deployment: &'a Deployment,
@@ -40,6 +40,8 @@ pub struct Context<'a> {
     pub audience: String,
     /// Clients known from the start: they have OAuth credentials, and those with a contract are marked.
     pub clients: Vec<Client>,
+    /// Credentials with which the gateway asks the identity provider about tokens (RFC 7662 section 2.1).
+    pub gateway_client: Client,
     /// Folder for executables that `make` fetched (`envoy`), as the host sees it.
     pub tools: String,
     /// Folder of the adapter's file, as the host sees it.
@@ -244,6 +246,7 @@ mod tests {
     use crate::adapter::{Adapter, yaml};
     use crate::deployment;
     use crate::deployment::Deployment;
+    use crate::fixture::Client;
     use std::collections::BTreeMap;
     use test_case::test_case;
 
@@ -280,6 +283,7 @@ mod tests {
             issuer: "i".to_owned(),
             audience: "a".to_owned(),
             clients: Vec::new(),
+            gateway_client: Client { id: "gateway".to_owned(), secret: "s".to_owned(), contract: false },
             tools: "/tools".to_owned(),
             here: "/here".to_owned(),
             scale: 1.0,

@@ -30,7 +30,7 @@ const CAPABILITIES: [(&str, Capability); 10] = [
 ];
 
 /// The names that templates may use; a test holds them to [`super::render::Context`].
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 17] = [
     "replica",
     "listen",
     "ports",
@@ -44,6 +44,7 @@ pub(super) const NAMES: [&str; 16] = [
     "issuer",
     "audience",
     "clients",
+    "gateway_client",
     "tools",
     "here",
     "scale",

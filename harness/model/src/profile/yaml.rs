@@ -257,6 +257,10 @@ fn parameter_value(parameter: &Parameter, claim: &str, node: &Node, mistakes: &m
             );
             return None;
         }
+        // Whether the setting is a number is known with the deployment only.
+        (Unit::Seconds | Unit::Millis | Unit::Number, Value::Text(word)) if setting_of(word).is_some() => {
+            return Some(Scalar::Text(word.clone()));
+        }
         (Unit::Seconds, Value::Text(written)) => fields::parse_duration(written).map(|duration| duration.as_secs_f64()),
         (Unit::Millis, Value::Text(written)) => {
             fields::parse_duration(written).map(|duration| duration.as_secs_f64() * 1_000.0)
@@ -297,7 +301,7 @@ fn in_unit(parameter: &Parameter, number: f64) -> String {
     }
 }
 
-/// The setting that a parameter takes its word from: `settings.NAME`.
+/// The setting that a parameter takes its value from: `settings.NAME`.
 pub(super) fn setting_of(word: &str) -> Option<&str> {
     word.strip_prefix("settings.").filter(|name| !name.is_empty())
 }
@@ -433,5 +437,14 @@ mod tests {
         let resolved = profile.declared(&id, &deployment(""), &BTreeMap::new());
         assert_eq!(resolved.declared, Declared::NotApplicable);
         assert_eq!(resolved.source, "parameter `mode` is setting `onLoss`, which the deployment does not set");
+    }
+
+    #[test]
+    fn a_number_can_come_from_a_setting_too() {
+        let profile =
+            read("  QUO-01: {declared: holds, basis: expected, parameters: {window: settings.lasts}}\n").unwrap();
+        let settings = BTreeMap::from([("lasts".to_owned(), Scalar::Number(20.0))]);
+        let resolved = profile.declared(&ClaimId::new("QUO-01"), &deployment(""), &settings);
+        assert_eq!(resolved.parameters["window"], Scalar::Number(20.0));
     }
 }

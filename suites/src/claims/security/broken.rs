@@ -25,7 +25,7 @@ pub(super) fn sec_02(scope: &Scope<'_>) -> Verdict {
             phases.iter().filter(|phase| history.text(phase.phase) == "hold" && history.text(phase.variant) == variant);
         held.map(|phase| (phase.from, phase.to)).collect()
     };
-    let (policy, store) = (of("policy"), of("store"));
+    let (policy, store, provider) = (of("policy"), of("store"), of("provider"));
     let within = |windows: &[(u64, u64)], at: u64| windows.iter().any(|(from, to)| (*from..*to).contains(&at));
     let broken = history.marks(BROKEN_ROUTE).next().map(|(_, route, ..)| route);
     let (mut on_broken, mut judged, mut unexplained) = (0_u64, 0_u64, 0_u64);
@@ -35,7 +35,8 @@ pub(super) fn sec_02(scope: &Scope<'_>) -> Verdict {
         let Some(asked) = view.operation(events).filter(|asked| asked.credential.must_refuse()) else { continue };
         let sent = view.sent_at(events);
         let in_policy = within(&policy, sent);
-        if !in_policy && !within(&store, sent) {
+        let in_store = within(&store, sent);
+        if !in_policy && !in_store && !within(&provider, sent) {
             continue;
         }
         let status = status(view, events);
@@ -48,7 +49,13 @@ pub(super) fn sec_02(scope: &Scope<'_>) -> Verdict {
                     asked.credential,
                     history.text(asked.route),
                     history.text(asked.target),
-                    if in_policy { "while a policy could not be built" } else { "while the store was away" }
+                    if in_policy {
+                        "while a policy could not be built"
+                    } else if in_store {
+                        "while the store was away"
+                    } else {
+                        "while the identity provider was away"
+                    }
                 )
             });
         } else if (200..300).contains(&status) {
@@ -105,11 +112,13 @@ pub(super) fn sec_02(scope: &Scope<'_>) -> Verdict {
     } else {
         None
     };
-    let notes = if store.is_empty() {
-        vec!["there is no store that policies need: only the broken policy was seen".to_owned()]
-    } else {
-        Vec::new()
-    };
+    let mut notes = Vec::new();
+    if store.is_empty() {
+        notes.push("there is no store that policies need: its loss was not seen".to_owned());
+    }
+    if provider.is_empty() {
+        notes.push("policies ask no identity provider: its loss was not seen".to_owned());
+    }
     let held = Verdict::holds(MINIMUM, Evidence { samples: judged, numbers, notes });
     unless(held, doubtful.or_else(|| doubt(history)).or(missing))
 }

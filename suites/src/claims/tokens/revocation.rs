@@ -11,7 +11,7 @@ use crate::claims::common::{
 use crate::claims::lives::{Decision, Lives, Offences, decide, ended_at, telling_event};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::deployment::StoreScope;
-use gatecrash_model::history::ReplicaState;
+use gatecrash_model::history::{Event, OperationView, ReplicaState};
 use gatecrash_model::operation::Verb;
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
 use gatecrash_model::{History, Name};
@@ -19,22 +19,59 @@ use std::collections::BTreeMap;
 
 /// A token was revoked: its first revocation was answered 2xx.
 #[derive(Clone, Copy, Debug)]
-struct Revocation {
-    token: Name,
-    replica: Name,
+pub(super) struct Revocation {
+    pub(super) token: Name,
+    /// Where: a replica, or the identity provider.
+    pub(super) at_component: Name,
+    /// Its site; none for the identity provider, which has none.
     site: Name,
-    sent: u64,
+    pub(super) sent: u64,
     /// When the 200 was received, ns.
-    at: u64,
+    pub(super) at: u64,
 }
 
 /// One use of a revoked token.
 #[derive(Clone, Copy, Debug)]
-struct Use {
-    sent: u64,
-    ended: u64,
-    decision: Decision,
-    event: usize,
+pub(super) struct Use {
+    pub(super) sent: u64,
+    pub(super) ended: u64,
+    pub(super) decision: Decision,
+    pub(super) event: usize,
+}
+
+impl Use {
+    pub(super) fn of(view: &OperationView, events: &[Event]) -> Self {
+        Self {
+            sent: view.sent_at(events),
+            ended: ended_at(view, events),
+            decision: decide(view, events),
+            event: telling_event(view, events),
+        }
+    }
+}
+
+/// The revocations of a history in the order of their operations, and of each name whether that token was asked to be revoked.
+pub(super) fn revocations(history: &History) -> (Vec<Revocation>, Vec<bool>) {
+    let events = history.events();
+    let mut revocations: Vec<Revocation> = Vec::new();
+    let mut asked: Vec<bool> = vec![false; history.names().len()];
+    for view in history.operations() {
+        let Some(operation) = view.operation(events) else { continue };
+        if operation.verb != Verb::RevokeToken || operation.token.is_none() {
+            continue;
+        }
+        let Some(asked) = asked.get_mut(operation.token.index()) else { continue };
+        // Only the first attempt counts: after one of unknown effect, the time of the revocation is unknown too.
+        if std::mem::replace(asked, true) {
+            continue;
+        }
+        let Some((at, _, answer)) = view.outcome(events) else { continue };
+        if answer.is_success() {
+            let (token, at_component, site) = (operation.token, operation.target, operation.site);
+            revocations.push(Revocation { token, at_component, site, sent: view.sent_at(events), at });
+        }
+    }
+    (revocations, asked)
 }
 
 /// All uses of one revoked token at one replica, in the order in which they were sent.
@@ -57,25 +94,11 @@ struct Record<'h> {
 impl<'h> Record<'h> {
     fn read(history: &'h History) -> Self {
         let events = history.events();
-        let mut revocations: Vec<Revocation> = Vec::new();
+        let (revocations, _) = revocations(history);
         let mut of_token: Vec<Option<usize>> = vec![None; history.names().len()];
-        let mut asked: Vec<bool> = vec![false; history.names().len()];
-        for view in history.operations() {
-            let Some(operation) = view.operation(events) else { continue };
-            if operation.verb != Verb::RevokeToken || operation.token.is_none() {
-                continue;
-            }
-            let Some(asked) = asked.get_mut(operation.token.index()) else { continue };
-            // Only the first attempt counts: after one of unknown effect, the time of the revocation is unknown too.
-            if std::mem::replace(asked, true) {
-                continue;
-            }
-            let Some((at, _, answer)) = view.outcome(events) else { continue };
-            let Some(slot) = of_token.get_mut(operation.token.index()) else { continue };
-            if answer.is_success() {
-                *slot = Some(revocations.len());
-                let (token, replica, site) = (operation.token, operation.target, operation.site);
-                revocations.push(Revocation { token, replica, site, sent: view.sent_at(events), at });
+        for (position, revocation) in revocations.iter().enumerate() {
+            if let Some(slot) = of_token.get_mut(revocation.token.index()) {
+                *slot = Some(position);
             }
         }
         let mut uses: BTreeMap<(usize, Name), Uses> = BTreeMap::new();
@@ -87,12 +110,7 @@ impl<'h> Record<'h> {
             let Some(revocation) = of_token.get(operation.token.index()).copied().flatten() else { continue };
             let of = uses.entry((revocation, operation.target)).or_default();
             of.site = operation.site;
-            of.all.push(Use {
-                sent: view.sent_at(events),
-                ended: ended_at(view, events),
-                decision: decide(view, events),
-                event: telling_event(view, events),
-            });
+            of.all.push(Use::of(view, events));
         }
         for of in uses.values_mut() {
             of.all.sort_by_key(|found| found.sent);
@@ -112,8 +130,17 @@ impl<'h> Record<'h> {
 
     /// How a use of this revocation's token reads in an explanation.
     fn told(&self, revocation: &Revocation) -> String {
-        let (token, replica) = (self.history.text(revocation.token), self.history.text(revocation.replica));
-        format!("token {token}, revoked at `{replica}` at {:.3} s,", seconds(revocation.at))
+        let (token, at) = (self.history.text(revocation.token), self.history.text(revocation.at_component));
+        format!("token {token}, revoked at `{at}` at {:.3} s,", seconds(revocation.at))
+    }
+
+    /// The site whose cluster a revocation is for: its own; at the identity provider, that of whoever used the token.
+    fn cluster(&self, position: usize, revocation: &Revocation) -> Name {
+        if !revocation.site.is_none() {
+            return revocation.site;
+        }
+        let used = self.uses.range((position, Name::NONE)..).next().filter(|((of, _), _)| *of == position);
+        used.map_or(Name::NONE, |(_, uses)| uses.site)
     }
 }
 
@@ -295,12 +322,12 @@ fn no_restart_during(record: &Record<'_>) -> Option<Reason> {
         .then(|| Reason::new("fault-not-proven", "no token was revoked while a replica of the cluster was restarting"))
 }
 
-/// Cuts of the way from a replica to the store that it shares with other sites: replica, from and to (ns).
-fn cuts(history: &History) -> Vec<(Name, u64, u64)> {
+/// Proven cuts of the way from a replica to `component`: replica, from and to (ns).
+pub(super) fn cuts(history: &History, component: &str) -> Vec<(Name, u64, u64)> {
     let mut cuts = Vec::new();
     for fault in faults(history).into_iter().filter(|fault| fault.proven()) {
         for link in history.text(fault.target).split(", ") {
-            let ends = link.split_once("->").filter(|(_, to)| *to == SHARED_STORE);
+            let ends = link.split_once("->").filter(|(_, to)| *to == component);
             let replica = ends.and_then(|(from, _)| history.name(from));
             cuts.extend(replica.map(|replica| (replica, fault.from, fault.healed.unwrap_or(u64::MAX))));
         }
@@ -330,7 +357,7 @@ struct Elsewhere {
 impl Elsewhere {
     fn read(record: &Record<'_>, allowed: u64, observe: u64) -> Self {
         let mut found = Self::default();
-        let cuts = cuts(record.history);
+        let cuts = cuts(record.history, SHARED_STORE);
         for ((position, replica), uses) in &record.uses {
             let Some(revocation) = record.revocations.get(*position) else { continue };
             if uses.site == revocation.site || !uses.accepted_before(revocation) {
@@ -462,7 +489,7 @@ pub(super) fn tok_06(scope: &Scope<'_>) -> Verdict {
     let (mut after_one, mut after_all) = (Vec::new(), Vec::new());
     for ((position, replica), uses) in &record.uses {
         let Some(revocation) = record.revocations.get(*position) else { continue };
-        if uses.site != revocation.site || revocation.at > one.from {
+        if uses.site != record.cluster(*position, revocation) || revocation.at > one.from {
             continue;
         }
         if uses.within(revocation.at, one.from, Decision::Refused).next().is_none() {
@@ -503,7 +530,7 @@ pub(super) fn tok_06(scope: &Scope<'_>) -> Verdict {
             format!("`{}` was not seen to refuse a revoked token before it was restarted", history.text(replica));
         Reason::new("no-steady-state", text)
     });
-    let site = record.revocations.first().map_or(Name::NONE, |revocation| revocation.site);
+    let site = record.revocations.first().map_or(Name::NONE, |revocation| record.cluster(0, revocation));
     let replicas = scope.deployment.site(history.text(site)).map(|site| site.replica_names()).unwrap_or_default();
     let restarts = || {
         if after_one.is_empty() {

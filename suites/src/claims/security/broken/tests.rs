@@ -10,7 +10,7 @@ fn refused(route: &str) -> Operation<String> {
     with(call("must-refuse", "eu-1", route, "client-20"), Credential::Missing)
 }
 
-/// A policy of `plain` cannot be built from 10 s to 20 s; the store is away from 30 s to 40 s.
+/// A policy of `plain` cannot be built from 10 s to 20 s; the store is away from 30 s to 40 s, the identity provider from 42 s to 44 s.
 fn history() -> HistoryBuilder {
     let mut history = HistoryBuilder::new(BROKEN_POLICY);
     history.at_ms(0).phase("steady", "");
@@ -18,6 +18,8 @@ fn history() -> HistoryBuilder {
     history.at_ms(20_000).phase("settle", "policy");
     history.proven_fault("refuse", "eu-1->eu-store", 30_000, 40_000);
     history.at_ms(30_000).phase("hold", "store").at_ms(40_000).phase("heal", "store");
+    history.proven_fault("refuse", "eu-1->identity", 42_000, 44_000);
+    history.at_ms(42_000).phase("hold", "provider").at_ms(44_000).phase("heal", "provider");
     for ms in (50..45_000).step_by(100) {
         history.at_ms(ms).rejected(refused("plain"), if (10_000..20_000).contains(&ms) { 503 } else { 401 });
         history.at_ms(ms).ok(call("canary", "eu-1", "partner", "client-1"));
@@ -39,7 +41,11 @@ fn closed_routes_with_siblings_that_go_on_hold() {
 
 #[test]
 fn an_open_route_and_a_sibling_that_fails_break_it() {
-    for (at, words) in [(15_000, "a policy could not be built"), (35_000, "the store was away")] {
+    for (at, words) in [
+        (15_000, "a policy could not be built"),
+        (35_000, "the store was away"),
+        (43_000, "the identity provider was away"),
+    ] {
         let mut open = history();
         open.at_ms(at).ok(refused("plain"));
         assert!(explanation(&verdict(open)).contains(words));
