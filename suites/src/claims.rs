@@ -9,14 +9,18 @@ pub(crate) mod contracts;
 pub(crate) mod draining;
 pub(crate) mod latency;
 mod lives;
+pub(crate) mod losses;
 pub(crate) mod overload;
 mod pace;
 #[cfg(test)]
 mod properties;
 pub(crate) mod quota;
 #[cfg(test)]
+mod respawns;
+#[cfg(test)]
 mod sample;
 pub(crate) mod security;
+pub(crate) mod serving;
 pub(crate) mod tokens;
 
 use gatecrash_model::Claim;

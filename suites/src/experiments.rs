@@ -21,9 +21,11 @@ mod quota_restart;
 mod quota_shared;
 mod quota_told;
 mod ready_means_serving;
+mod replica_loss;
 mod revocation;
 mod rolling_restart;
 mod rounds;
+mod samples;
 mod site_loss;
 mod sites;
 mod slow_contracts;
@@ -51,6 +53,7 @@ pub fn all() -> Vec<Experiment> {
         double_jeopardy::EXPERIMENT,
         site_loss::EXPERIMENT,
         zone_loss::EXPERIMENT,
+        replica_loss::EXPERIMENT,
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         overload::EXPERIMENT,

@@ -14,6 +14,7 @@ mod followers;
 mod lateness;
 mod management;
 mod operations;
+mod platform;
 mod replicas;
 mod rotation;
 mod secrets;
@@ -98,6 +99,9 @@ pub struct LabOptions {
     pub quota_window: Option<Window>,
     /// Whether the must-refuse and contract streams stay away (timing experiments on very few requests).
     pub quiet: bool,
+    /// Whether the deployment's platform may act, if it has one: from [`Lab::start_platform`] on. Experiments that kill and pause
+    /// replicas for themselves must not be disturbed.
+    pub platform: bool,
 }
 
 /// A window as an experiment wants it.
@@ -186,6 +190,8 @@ struct Inner {
     calibrated: calibration::Calibrated,
     stop: CancellationToken,
     state: Mutex<State>,
+    /// Held by whoever is about to inject or to replace: a witness looks at a replica that nobody replaces meanwhile.
+    acting: tokio::sync::Mutex<()>,
     tokens: tokio::sync::Mutex<BTreeMap<(String, String), Token>>,
 }
 
@@ -207,6 +213,10 @@ struct State {
     in_rotation: BTreeMap<String, BTreeSet<String>>,
     /// Replicas that their ingress is not to use.
     withdrawn: BTreeSet<String>,
+    /// What runs the replicas, while it does.
+    platform: Option<platform::Acting>,
+    /// Who came in whose place, in order.
+    successors: Vec<platform::Succession>,
     /// Latest stamp heard on each event stream.
     heard: BTreeMap<String, u64>,
     tasks: Vec<JoinHandle<()>>,
@@ -344,6 +354,9 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     }
     if deployment.sites.iter().any(|site| site.replicas >= 2) {
         all.insert(Capability::TwoReplicas);
+    }
+    if deployment.platform.is_some() {
+        all.insert(Capability::Platform);
     }
     if deployment.store.is_none() {
         all.remove(&Capability::SharedStore);

@@ -37,6 +37,9 @@ pub struct Adapter {
     pub ports: BTreeMap<String, u16>,
     /// The readiness signal.
     pub ready: Probe,
+    /// The liveness signal, which depends on nothing but the replica itself; `None`: any answer where readiness is asked for.
+    #[serde(default)]
+    pub live: Option<Probe>,
     /// Status with which over-quota requests are refused.
     pub reject_status: u16,
     /// Response header in which a replica names itself.

@@ -91,6 +91,8 @@ pub enum Capability {
     TwoSites,
     /// A site has at least two replicas.
     TwoReplicas,
+    /// A platform replaces replicas that are lost.
+    Platform,
     /// The gateway takes its configuration from the control plane.
     ControlPlane,
     /// The gateway answers with the version of its configuration.

@@ -30,6 +30,9 @@ pub struct Deployment {
     /// Whether sites have a configuration store of their own (the private space's Kubernetes service of Flex).
     #[serde(default)]
     pub site_store: bool,
+    /// The platform that runs the replicas and replaces one that is lost; `None`: nobody does.
+    #[serde(default)]
+    pub platform: Option<Platform>,
     /// 1 to 32 routes with distinct names and paths.
     pub routes: Vec<Route>,
     /// The quota of routes with the `quota` policy.
@@ -106,6 +109,34 @@ pub enum StoreScope {
     Site,
     /// All sites share one: `store`.
     Deployment,
+}
+
+/// What runs the replicas, as a cloud does: it probes each of them, and puts another one in the place of one that is dead or hung.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Platform {
+    /// How often each replica is looked at. One whose process has ended is replaced at the next look. Scaled.
+    #[serde(with = "yaml::duration_ms")]
+    #[schemars(with = "u64")]
+    pub probe_period: Duration,
+    /// How long a probe may take, at most the period. Scaled, but never less than half a second.
+    #[serde(with = "yaml::duration_ms")]
+    #[schemars(with = "u64")]
+    pub probe_timeout: Duration,
+    /// So many failed probes in a row make a replica count as hung: it is killed and replaced. 1 to 100.
+    pub probe_threshold: u32,
+    /// Who comes in the place of a lost replica.
+    pub successor: Successor,
+}
+
+/// Who comes in the place of a lost replica, in its zone in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Successor {
+    /// The same name with its disk, as a pod of a `StatefulSet`.
+    Same,
+    /// A new name with an empty disk, as a pod of a `Deployment`: whatever the lost one kept for itself is lost with it.
+    New,
 }
 
 /// A route of the gateway.
@@ -216,6 +247,8 @@ pub const IDENTITY: &str = "identity";
 pub const CALIBRATION: &str = "calibration";
 /// Name that the harness has as the dialling end of a link.
 pub const CLIENT: &str = "client";
+/// Name that the platform has as the dialling end of a link: its probes of data ports go over links of their own.
+pub const PLATFORM: &str = "platform";
 
 impl Deployment {
     /// The site called `name`.
@@ -251,6 +284,10 @@ impl Deployment {
         if let Some(control_plane) = &mut scaled.control_plane {
             control_plane.poll_interval = by(control_plane.poll_interval);
             control_plane.ingress_timeout = by(control_plane.ingress_timeout);
+        }
+        if let Some(platform) = &mut scaled.platform {
+            platform.probe_period = by(platform.probe_period);
+            platform.probe_timeout = by(platform.probe_timeout);
         }
         scaled
     }

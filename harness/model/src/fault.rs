@@ -83,6 +83,9 @@ pub enum ReplicaFault {
     Terminate,
     /// SIGSTOP: it hangs. Healed by SIGCONT.
     Pause,
+    /// Its data port is closed to everybody, whoever dials it: new connections are refused, those that there are are reset. Its
+    /// process runs, and its other ports answer. (The links to the port refuse, so that any gateway can have it.)
+    ClosePort,
 }
 
 /// How the control plane or a fixture misbehaves; sent to the fixture over the control path.
@@ -228,6 +231,7 @@ impl Fault {
                 ReplicaFault::Kill => "kill".to_owned(),
                 ReplicaFault::Terminate => "terminate".to_owned(),
                 ReplicaFault::Pause => "pause".to_owned(),
+                ReplicaFault::ClosePort => "close-port".to_owned(),
             },
             Self::Clock { .. } => "clock".to_owned(),
             Self::Fixture { what, .. } => serde_json::to_value(what)

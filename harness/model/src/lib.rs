@@ -15,6 +15,7 @@ pub mod history;
 pub mod input;
 pub mod name;
 pub mod operation;
+pub mod platform;
 pub mod profile;
 pub mod run_record;
 pub mod seed;

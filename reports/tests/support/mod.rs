@@ -3,7 +3,8 @@
 
 use gatecrash_model::claim::{ClaimId, Level};
 use gatecrash_model::deployment::{
-    ControlPlane, Deployment, Gateway, Policy, Quota, Route, Site, Store, StoreKind, StoreScope, WindowAlignment,
+    ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, Site, Store, StoreKind, StoreScope, Successor,
+    WindowAlignment,
 };
 use gatecrash_model::history::FaultStage;
 use gatecrash_model::history::build::{HistoryBuilder, call};
@@ -206,6 +207,12 @@ fn deployment() -> Deployment {
         }),
         store: Some(Store { kind: StoreKind::Redis, scope: StoreScope::Site }),
         site_store: true,
+        platform: Some(Platform {
+            probe_period: Duration::from_secs(10),
+            probe_timeout: Duration::from_secs(1),
+            probe_threshold: 3,
+            successor: Successor::New,
+        }),
         routes: vec![route("open", &[]), route("metered", &[Policy::ClientId, Policy::Quota])],
         quota: Quota { limit: 100, window: Duration::from_secs(10), alignment: WindowAlignment::FirstRequest },
     }

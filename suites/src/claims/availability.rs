@@ -6,6 +6,9 @@
 #[cfg(test)]
 mod component_tests;
 mod components;
+mod replaced;
+#[cfg(test)]
+mod replaced_tests;
 mod seen;
 mod sites;
 #[cfg(test)]
@@ -14,6 +17,7 @@ mod zone;
 #[cfg(test)]
 mod zone_tests;
 
+use super::losses::REPLICA_LOSS;
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// Mark: the clients of this site (subject) were moved to another (1), or back (0).
@@ -39,7 +43,7 @@ pub(crate) const WHOLE: &str = "zone";
 pub(crate) const FROM_STORE: &str = "zone-from-store";
 
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[AVL_02, AVL_04, AVL_05, AVL_06];
+pub(crate) const CLAIMS: &[Claim] = &[AVL_02, AVL_03, AVL_04, AVL_05, AVL_06];
 
 /// The share of requests that must succeed (claims.md section 5: 99.5 %).
 const SLO: Parameter = Parameter {
@@ -100,6 +104,37 @@ const AVL_02: Claim = Claim {
     on_busy_machine: OnBusyMachine::Excused,
     minimum: sites::MINIMUM,
     check: zone::avl_02,
+};
+
+const AVL_03: Claim = Claim {
+    id: "AVL-03",
+    statement: "a replica that is dead or hung, or whose port is closed, is replaced, and another one serves in its place within T",
+    source: "seeds M7, I18, I21; claims.md section 3, rows 6, 21, 65",
+    level: Level::Core,
+    parameters: &[
+        SLO,
+        Parameter {
+            name: "respawn",
+            default: Some(Value::Seconds(60.0)),
+            min: 1.0,
+            max: 600.0,
+            words: &[],
+            help: "T: from the loss of a replica to the first correct answer of its successor; experiments watch for 75 s (default: ours)",
+        },
+        Parameter {
+            name: "detection",
+            default: Some(Value::Seconds(5.0)),
+            min: 0.1,
+            max: 600.0,
+            words: &[],
+            help: "from the loss of a replica on, its share of requests may be lost for this long: what a load balancer needs to notice; never held to less than 1 s (default: two probes of 1 s each of one that hangs, and the pauses between them)",
+        },
+    ],
+    needs: &[Capability::TwoReplicas, Capability::ReplicaFaults, Capability::NetworkFaults],
+    reads: Reads::Experiments(&[REPLICA_LOSS]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: sites::MINIMUM,
+    check: replaced::avl_03,
 };
 
 const AVL_04: Claim = Claim {

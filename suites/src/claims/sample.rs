@@ -3,7 +3,9 @@
 use crate::claims::configuration::{START_KIND, START_VARIANT};
 use crate::claims::latency::{LATENCY_US, UPSTREAM_CUT};
 use gatecrash_model::claim::{Claim, Parameters, Scope, Value};
-use gatecrash_model::deployment::{ControlPlane, Gateway, Policy, Quota, Route, Site, WindowAlignment};
+use gatecrash_model::deployment::{
+    ControlPlane, Gateway, Platform, Policy, Quota, Route, Site, Successor, WindowAlignment,
+};
 use gatecrash_model::history::build::HistoryBuilder;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::history::{Event, EventKind, FaultStage, History, ReplicaState};
@@ -38,6 +40,12 @@ pub(crate) fn deployment() -> Deployment {
         }),
         store: None,
         site_store: false,
+        platform: Some(Platform {
+            probe_period: Duration::from_secs(10),
+            probe_timeout: Duration::from_secs(1),
+            probe_threshold: 3,
+            successor: Successor::New,
+        }),
         routes: vec![
             route("plain", &[Policy::Jwt]),
             route("metered", &[Policy::Jwt, Policy::Quota]),

@@ -17,6 +17,8 @@ pub(crate) struct Shape {
     sites: &'static [&'static str],
     /// Whose the store is.
     scope: &'static str,
+    /// Its platform; empty for none.
+    platform: &'static str,
     /// Claims that the conforming gateway breaks here, as the deployment's settings say: documented limits.
     pub(crate) limits: &'static [&'static str],
 }
@@ -27,7 +29,7 @@ impl Shape {
     /// # Errors
     /// If the text below is none.
     pub(crate) fn deployment(&self, defects: Vec<String>) -> Result<Deployment, InputError> {
-        let Self { name, settings, scope, .. } = self;
+        let Self { name, settings, scope, platform, .. } = self;
         let sites = self.sites.join("\n  - ");
         let text = format!(
             r#"
@@ -41,6 +43,7 @@ sites:
   - {sites}
 controlPlane: {{pollInterval: 5s, ingressTimeout: 30s}}
 store: {{kind: stub, scope: {scope}}}
+{platform}
 quota: {{limit: 100, window: 10s, alignment: first-request}}
 "#
         );
@@ -58,7 +61,8 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         | Needs::StoreLoss
         | Needs::Revocation
         | Needs::Contracts
-        | Needs::KeptConfiguration => CLUSTER,
+        | Needs::KeptConfiguration
+        | Needs::Platform => CLUSTER,
         Needs::TwoSites | Needs::SharedStore | Needs::SharedRevocation => SITES,
         Needs::TwoSigning => STRANGERS,
         Needs::TwoClusters => TWINS,
@@ -72,12 +76,13 @@ const DOWNLOADED: &str = "contracts: downloaded, revocation: cluster, keepConfig
 /// What follows from that: a wiped disk and a new replica have no configuration, and contracts are away with the control plane.
 const LIMITS: &[&str] = &["CFG-02/b", "CFG-02/c", "CON-02"];
 
-/// One cluster with a store of its own.
+/// One cluster with a store of its own, and a platform that puts a new replica in the place of a lost one.
 const CLUSTER: Shape = Shape {
     name: "cluster",
     settings: DOWNLOADED,
     sites: &["{name: eu, zones: [a, b], replicas: 2}"],
     scope: "site",
+    platform: "platform: {probePeriod: 10s, probeThreshold: 3, successor: new}",
     limits: LIMITS,
 };
 
@@ -86,6 +91,7 @@ const SITES: Shape = Shape {
     name: "sites",
     sites: &["{name: eu, zones: [a, b], replicas: 2}", "{name: us, replicas: 1}"],
     scope: "deployment",
+    platform: "",
     ..CLUSTER
 };
 
@@ -96,11 +102,12 @@ const STRANGERS: Shape = Shape {
     ..SITES
 };
 
-/// One cluster that keeps configuration and contracts in its store, so that no replica's disk is needed.
-const PEERED: Shape = Shape {
+/// One cluster that keeps configuration and contracts in its store, so that no replica's disk is needed. No platform runs it.
+pub(crate) const PEERED: Shape = Shape {
     name: "peered",
     settings: "contracts: peered, revocation: cluster, keepConfiguration: \"disk,store\"",
-    limits: &[],
+    platform: "",
+    limits: &["AVL-03"],
     ..CLUSTER
 };
 
@@ -108,6 +115,7 @@ const PEERED: Shape = Shape {
 const PROVIDER: Shape = Shape {
     name: "provider",
     settings: "contracts: downloaded, revocation: introspection, keepConfiguration: disk",
+    platform: "",
     ..CLUSTER
 };
 
@@ -115,5 +123,6 @@ const PROVIDER: Shape = Shape {
 const TWINS: Shape = Shape {
     name: "twins",
     sites: &["{name: eu, zones: [a, b], replicas: 2}", "{name: us, zones: [a, b], replicas: 2}"],
+    platform: "",
     ..CLUSTER
 };

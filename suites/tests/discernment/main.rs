@@ -3,7 +3,7 @@
 //!
 //! A run with a defect must break all that the table says it must, and nothing that it says it must not. A run of a
 //! twin must hold every claim that is judged in it, but for the documented limits of its deployment. One trial per defect, and
-//! one per twin and set of experiments, whichever defects share it.
+//! one per twin and set of experiments, whichever defects share it; and one more for a deployment that nobody replaces replicas of.
 //!
 //! `--write FILE --date DATE` (`make discern`) runs twins until there are [`ALARMS`] runs more, half of them with both cores kept busy, and writes what was
 //! seen of everything.
@@ -43,6 +43,8 @@ fn main() -> ExitCode {
     for row in &rows {
         twins.entry((deployments::shape(row.needs), trial::experiments(row))).or_default().extend(row.must());
     }
+    // What a deployment without a platform cannot promise is seen, too.
+    twins.entry((deployments::PEERED, vec!["replica-loss"])).or_default();
     let again: Vec<_> = twins.keys().cloned().collect();
     let conforming = twins.into_iter().map(|((shape, experiments), must)| {
         let name = format!("conforming::{}::{}", shape.name, experiments.join("+"));

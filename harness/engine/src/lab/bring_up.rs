@@ -96,6 +96,7 @@ impl Lab {
             calibrated: super::calibration::Calibrated::default(),
             stop: CancellationToken::new(),
             state: Mutex::new(state),
+            acting: tokio::sync::Mutex::new(()),
             tokens: tokio::sync::Mutex::new(BTreeMap::new()),
         };
         let lab = Self { inner: Arc::new(inner) };
@@ -137,7 +138,7 @@ impl Lab {
         self.open_links(topology::support_links(self.deployment())).await?;
         for site in self.sites().to_vec() {
             for index in 1..=site.replicas {
-                self.enter(&site, index, BTreeMap::new()).await?;
+                self.enter(&site, index, site.zone_of(index), BTreeMap::new()).await?;
             }
         }
         let all: Vec<&Support> = first.iter().chain(&ingresses).collect();
@@ -347,6 +348,8 @@ impl Lab {
     /// # Errors
     /// The first of: a history that could not be written, a component that could not be removed, a fault that could not be healed.
     pub async fn finish(&self) -> Result<Finished, LabError> {
+        // First of all: what is healed and removed from here on must not be replaced.
+        self.stop_platform().await;
         let healed = self.heal_everything().await;
         self.catch_up().await;
         self.inner.stop.cancel();

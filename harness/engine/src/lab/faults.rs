@@ -55,6 +55,19 @@ impl Lab {
         Ok(found)
     }
 
+    /// The links to the data port of a replica, whoever dials it.
+    pub(super) fn data_links(&self, name: &str) -> Result<Vec<(super::topology::LinkKey, Link)>, LabError> {
+        let data = super::topology::data_port(self.adapter());
+        let state = self.state();
+        let found: Vec<_> = state
+            .links
+            .iter()
+            .filter(|(key, _)| key.to == name && key.port == data)
+            .map(|(key, link)| (key.clone(), link.clone()))
+            .collect();
+        if found.is_empty() { Err(LabError::Unknown(name.to_owned())) } else { Ok(found) }
+    }
+
     fn stage(&self, number: u32, fault: &Fault, stage: FaultStage, detail: String) {
         self.inner.recorder.now(EventKind::Fault {
             fault: number,
@@ -70,6 +83,8 @@ impl Lab {
     /// # Errors
     /// If it could not be injected at all; what was injected of it is taken away again.
     pub async fn inject(&self, fault: Fault) -> Result<Active, LabError> {
+        // Where a platform acts, it waits for the witness: what is replaced at once would seem never to have been lost.
+        let _turn = if self.has_platform() { Some(self.inner.acting.lock().await) } else { None };
         let number = self.inner.next_fault.fetch_add(1, Ordering::Relaxed);
         self.stage(number, &fault, FaultStage::Planned, String::new());
         let before = self.before(&fault).await;
@@ -101,7 +116,11 @@ impl Lab {
         if !self.state().faults.contains_key(&number) {
             return Ok(());
         }
-        if !matches!(fault, Fault::Replica { .. }) {
+        let at_its_end = !matches!(
+            fault,
+            Fault::Replica { what: ReplicaFault::Kill | ReplicaFault::Terminate | ReplicaFault::Pause, .. }
+        );
+        if at_its_end {
             let (bites, detail) = self.bites(&fault, &witness::Before::default()).await;
             self.stage(
                 number,
@@ -128,6 +147,33 @@ impl Lab {
             first = first.and(undone);
         }
         first
+    }
+
+    /// What was done to a replica.
+    fn faults_of(&self, name: &str) -> Vec<(u32, Fault)> {
+        let of = |fault: &Fault| matches!(fault, Fault::Replica { name: lost, .. } if lost == name);
+        let state = self.state();
+        state.faults.iter().filter(|(_, fault)| of(fault)).map(|(number, fault)| (*number, fault.clone())).collect()
+    }
+
+    /// A replica's process is gone, and with it all that was done to it: takes away what of that is on links.
+    pub(super) async fn open_port(&self, name: &str) -> Result<(), LabError> {
+        for (_, fault) in self.faults_of(name) {
+            if matches!(fault, Fault::Replica { what: ReplicaFault::ClosePort, .. }) {
+                self.undo(&fault).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `successor` was started in the place of a replica: what was done to that one is over.
+    pub(super) async fn replaced_faults_are_over(&self, name: &str, successor: &str) {
+        for (number, fault) in self.faults_of(name) {
+            self.state().faults.remove(&number);
+            self.stage(number, &fault, FaultStage::Healed, format!("replaced by `{successor}`"));
+            let (gone, detail) = self.gone_with_its_process(&fault, successor).await;
+            self.stage(number, &fault, if gone { FaultStage::WitnessedGone } else { FaultStage::NotGone }, detail);
+        }
     }
 
     /// A component that was started again is no longer killed.
@@ -165,6 +211,12 @@ impl Lab {
                     ReplicaFault::Kill => Signal::Kill,
                     ReplicaFault::Terminate => Signal::Terminate,
                     ReplicaFault::Pause => Signal::Pause,
+                    ReplicaFault::ClosePort => {
+                        for (_, link) in self.data_links(name)? {
+                            link.apply(NetworkFault::Refuse).await?;
+                        }
+                        return Ok(());
+                    }
                 };
                 self.signal(name, signal).await
             }
@@ -187,6 +239,12 @@ impl Lab {
                     RunState::Paused => self.signal(name, Signal::Resume).await,
                     RunState::Running | RunState::Ended(_) | RunState::Absent => Ok(()),
                 }
+            }
+            Fault::Replica { name, what: ReplicaFault::ClosePort } => {
+                for (_, link) in self.data_links(name)? {
+                    link.heal(NetworkFault::Refuse).await?;
+                }
+                Ok(())
             }
             Fault::Replica { what: ReplicaFault::Kill | ReplicaFault::Terminate, .. } => Ok(()),
             Fault::Clock { name, .. } => self.set_clock(name, None).await,

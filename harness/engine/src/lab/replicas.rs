@@ -72,15 +72,13 @@ impl Lab {
         &self,
         site: &Site,
         index: u32,
+        zone: &str,
         settings: BTreeMap<String, Scalar>,
     ) -> Result<Replica, LabError> {
-        let replica = Replica {
-            name: format!("{}-{index}", site.name),
-            site: site.name.clone(),
-            zone: site.zone_of(index).to_owned(),
-            index,
-        };
-        let keys = topology::replica_links(self.deployment(), self.adapter(), site, &replica.name);
+        let replica =
+            Replica { name: format!("{}-{index}", site.name), site: site.name.clone(), zone: zone.to_owned(), index };
+        let platform = self.has_platform();
+        let keys = topology::replica_links(self.deployment(), self.adapter(), site, &replica.name, platform);
         self.open_links(keys).await?;
         let entry = Entry { replica: replica.clone(), settings, streams: Vec::new() };
         let mut state = self.state();
@@ -208,8 +206,13 @@ impl Lab {
 
     /// Starts the program of a replica that does not run.
     pub(super) async fn start_replica(&self, replica: &Replica) -> Result<(), LabError> {
+        self.start_by(replica, "").await
+    }
+
+    /// The same; `by` says in the history who does it, if it is not the story.
+    pub(super) async fn start_by(&self, replica: &Replica, by: &str) -> Result<(), LabError> {
         let component = self.component(replica)?;
-        self.event(&replica.name, ReplicaState::Starting, "");
+        self.event(&replica.name, ReplicaState::Starting, by);
         let started = self.inner.kit.runtime.start(&self.inner.network, &component).await;
         let address = started.map_err(|error| error.with_hint(self.adapter().obtain.as_deref()))?;
         self.moved(&replica.name, address);
@@ -227,9 +230,15 @@ impl Lab {
         let (lab, name) = (self.clone(), replica.name.clone());
         let stop = self.inner.stop.clone();
         let task = tokio::spawn(async move {
-            let mut was = None;
+            let (mut was, mut start) = (None, lab.started_at(&name));
             while !stop.is_cancelled() && lab.replicas().iter().any(|replica| replica.name == name) {
+                let started = lab.started_at(&name);
                 let is = lab.is_ready(&name).await;
+                // One that was started again and is ready before anybody saw it unready is ready anew.
+                if started != start {
+                    start = started;
+                    was = was.map(|was| was && !is);
+                }
                 if was != Some(is) && (is || was.is_some()) {
                     lab.event(&name, if is { ReplicaState::Ready } else { ReplicaState::NotReady }, "");
                 }
@@ -239,6 +248,11 @@ impl Lab {
         });
         self.keep_task(task);
         Ok(())
+    }
+
+    /// When a component was last started, ns; `None` if it never was.
+    pub(super) fn started_at(&self, name: &str) -> Option<u64> {
+        self.state().components.get(name).map(|running| running.started_at)
     }
 
     /// One probe of a replica's readiness, at its own address: no link, no fault in between.
@@ -331,6 +345,14 @@ impl Lab {
         self.inject(gatecrash_model::fault::Fault::Replica { name: name.to_owned(), what }).await
     }
 
+    /// Closes the data port of a replica to everybody, while its process runs; healed by [`Lab::heal`], or with its process.
+    ///
+    /// # Errors
+    /// If a link fails.
+    pub async fn close_port(&self, name: &str) -> Result<super::Active, LabError> {
+        self.fault_replica(name, ReplicaFault::ClosePort).await
+    }
+
     /// Kills a component with SIGKILL; returns when it is witnessed gone.
     ///
     /// # Errors
@@ -404,21 +426,23 @@ impl Lab {
     /// If the site does not exist, or the runtime fails.
     pub async fn add_replica(&self, site: &str, settings: BTreeMap<String, Scalar>) -> Result<Replica, LabError> {
         let site = self.deployment().site(site).cloned().ok_or_else(|| LabError::Unknown(site.to_owned()))?;
-        // Names are never used twice: what was removed had a disk.
-        let index = {
-            let state = self.state();
-            let used = state
-                .links
-                .keys()
-                .filter(|key| key.from == CLIENT)
-                .filter_map(|key| key.to.strip_prefix(&format!("{}-", site.name))?.parse::<u32>().ok());
-            used.max().unwrap_or_default() + 1
-        };
-        let replica = self.enter(&site, index, settings).await?;
+        let index = self.next_index(&site);
+        let replica = self.enter(&site, index, site.zone_of(index), settings).await?;
         self.start_replica(&replica).await?;
         self.attend(&replica).await?;
         self.set_backends(&site).await?;
         Ok(replica)
+    }
+
+    /// The number of the next new replica of a site. Names are never used twice: what was removed had a disk.
+    pub(super) fn next_index(&self, site: &Site) -> u32 {
+        let state = self.state();
+        let used = state
+            .links
+            .keys()
+            .filter(|key| key.from == CLIENT)
+            .filter_map(|key| key.to.strip_prefix(&format!("{}-", site.name))?.parse::<u32>().ok());
+        used.max().unwrap_or_default() + 1
     }
 
     /// Removes a replica for good.
@@ -426,11 +450,27 @@ impl Lab {
     /// # Errors
     /// If the runtime fails.
     pub async fn remove_replica(&self, name: &str) -> Result<(), LabError> {
-        let entry = {
-            let mut state = self.state();
-            let at = state.replicas.iter().position(|entry| entry.replica.name == name);
-            at.map(|at| state.replicas.remove(at)).ok_or_else(|| LabError::Unknown(name.to_owned()))?
-        };
+        let entry = self.take_out(name).ok_or_else(|| LabError::Unknown(name.to_owned()))?;
+        self.dispose(entry).await
+    }
+
+    /// Takes a replica out of the lab; it is still in the ingress' list, and may run.
+    pub(super) fn take_out(&self, name: &str) -> Option<Entry> {
+        let mut state = self.state();
+        let at = state.replicas.iter().position(|entry| entry.replica.name == name)?;
+        Some(state.replicas.remove(at))
+    }
+
+    /// The settings of a replica over the deployment's.
+    pub(super) fn settings_of(&self, name: &str) -> BTreeMap<String, Scalar> {
+        let state = self.state();
+        let found = state.replicas.iter().find(|entry| entry.replica.name == name);
+        found.map(|entry| entry.settings.clone()).unwrap_or_default()
+    }
+
+    /// Removes what is left of a replica that was taken out.
+    pub(super) async fn dispose(&self, entry: Entry) -> Result<(), LabError> {
+        let name = &entry.replica.name;
         if let Some(site) = self.deployment().site(&entry.replica.site).cloned() {
             self.set_backends(&site).await?;
         }

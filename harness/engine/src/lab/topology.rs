@@ -3,7 +3,9 @@
 use crate::probe::Protocol;
 use crate::runtime::Program;
 use gatecrash_model::adapter::Adapter;
-use gatecrash_model::deployment::{CALIBRATION, CLIENT, CONTROL_PLANE, Deployment, IDENTITY, Site, StoreScope};
+use gatecrash_model::deployment::{
+    CALIBRATION, CLIENT, CONTROL_PLANE, Deployment, IDENTITY, PLATFORM, Site, StoreScope,
+};
 use gatecrash_model::fixture::Role;
 
 /// Port that fixtures listen on.
@@ -84,13 +86,22 @@ pub(super) fn calibrated(deployment: &Deployment) -> Option<LinkKey> {
     deployment.sites.first().map(|site| LinkKey::new(CALIBRATION, &site.upstream(), FIXTURE_PORT))
 }
 
-/// Links of one replica: those that lead to it, and those that it dials.
-pub(super) fn replica_links(deployment: &Deployment, adapter: &Adapter, site: &Site, replica: &str) -> Vec<LinkKey> {
+/// Links of one replica: those that lead to it, the platform's among them if it acts, and those that it dials.
+pub(super) fn replica_links(
+    deployment: &Deployment,
+    adapter: &Adapter,
+    site: &Site,
+    replica: &str,
+    platform: bool,
+) -> Vec<LinkKey> {
     let data = data_port(adapter);
     let ready = ready_port(adapter);
     let mut all = vec![LinkKey::new(CLIENT, replica, data), LinkKey::new(&site.ingress(), replica, data)];
     if ready != data {
         all.push(LinkKey::new(&site.ingress(), replica, ready));
+    }
+    if platform {
+        all.push(LinkKey::new(PLATFORM, replica, data));
     }
     all.push(LinkKey::new(replica, &site.upstream(), FIXTURE_PORT));
     all.push(LinkKey::new(replica, IDENTITY, FIXTURE_PORT));

@@ -77,6 +77,13 @@ impl Lab {
         self.open_loop(spec.rate_per_s, calls, |_| {})
     }
 
+    /// The same, each request on a connection of its own.
+    #[must_use]
+    pub fn traffic_on_new_connections(&self, spec: TrafficSpec) -> Traffic {
+        let calls = self.calls(&spec).into_iter().map(Call::closing).collect();
+        self.open_loop(spec.rate_per_s, calls, |_| {})
+    }
+
     /// One round of calls in seed-derived order: every target as often as its weight, keys in turn.
     fn calls(&self, spec: &TrafficSpec) -> Vec<Call> {
         let mut round: Vec<Call> = Vec::new();

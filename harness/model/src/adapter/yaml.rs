@@ -178,7 +178,8 @@ fn adapter(
             "say what shows that a replica is ready: `{port: data, path: /ready, status: 200}`",
             mistakes,
         )
-        .and_then(|node| probe(node, ports.as_ref(), mistakes));
+        .and_then(|node| probe(node, "`ready`", ports.as_ref(), mistakes));
+    let live = optional(keys.optional("live"), |node| probe(node, "`live`", ports.as_ref(), mistakes));
     let reject_status = keys
         .required("rejectStatus", "say with which status over-quota requests are refused", mistakes)
         .and_then(|node| status(node, "rejectStatus", mistakes));
@@ -201,6 +202,7 @@ fn adapter(
         files: files?,
         ports: ports?,
         ready: ready?,
+        live: live?,
         reject_status: reject_status?,
         replica_header: replica_header?,
         version_header: version_header?,
@@ -406,8 +408,8 @@ fn ports(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<BTreeMap<String, u1
     (ports.len() == entries.len()).then_some(ports)
 }
 
-fn probe(node: &Node, ports: Option<&BTreeMap<String, u16>>, mistakes: &mut Mistakes<'_>) -> Option<Probe> {
-    let mut keys = Fields::of(node, "`ready`", mistakes)?;
+fn probe(node: &Node, what: &str, ports: Option<&BTreeMap<String, u16>>, mistakes: &mut Mistakes<'_>) -> Option<Probe> {
+    let mut keys = Fields::of(node, what, mistakes)?;
     let port = keys.required("port", "one of `ports` by name", mistakes).and_then(|node| {
         let port = fields::text(node, "port", 40, mistakes)?;
         if let Some(ports) = ports

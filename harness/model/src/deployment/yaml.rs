@@ -1,9 +1,10 @@
 //! Deployments as written: YAML to the checked form, with its limits, its defaults and the one conversion.
 
 use super::{
-    ControlPlane, Deployment, Gateway, Policy, Quota, Route, Site, Store, StoreKind, StoreScope, WindowAlignment,
+    ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, Site, Store, StoreKind, StoreScope, Successor,
+    WindowAlignment,
 };
-use crate::input::fields::{self, Fields};
+use crate::input::fields::{self, Fields, written_duration};
 use crate::input::tree::{self, Node};
 use crate::input::{InputError, Mistakes};
 use crate::profile::Scalar;
@@ -16,6 +17,7 @@ const VERSION: &str = "1.0";
 const HOUR: Duration = Duration::from_secs(3_600);
 const STORE_KINDS: [(&str, StoreKind); 2] = [("redis", StoreKind::Redis), ("stub", StoreKind::Stub)];
 const STORE_SCOPES: [(&str, StoreScope); 2] = [("site", StoreScope::Site), ("deployment", StoreScope::Deployment)];
+const SUCCESSORS: [(&str, Successor); 2] = [("same", Successor::Same), ("new", Successor::New)];
 const POLICIES: [(&str, Policy); 3] = [("jwt", Policy::Jwt), ("client-id", Policy::ClientId), ("quota", Policy::Quota)];
 
 const ALIGNMENTS: [(&str, WindowAlignment); 3] = [
@@ -67,6 +69,7 @@ fn deployment(root: &Node, mistakes: &mut Mistakes<'_>) -> Option<Deployment> {
     let store = optional(keys.optional("store"), |node| store(node, mistakes));
     let site_store =
         keys.optional("siteStore").map_or(Some(false), |node| fields::boolean(node, "siteStore", mistakes));
+    let platform = optional(keys.optional("platform"), |node| platform(node, mistakes));
     let routes = keys.optional("routes").map_or_else(|| Some(default_routes()), |node| routes(node, mistakes));
     let quota = keys.optional("quota").map_or_else(|| Some(default_quota()), |node| quota(node, mistakes));
     keys.finish(mistakes);
@@ -78,6 +81,7 @@ fn deployment(root: &Node, mistakes: &mut Mistakes<'_>) -> Option<Deployment> {
         control_plane: control_plane?,
         store: store?,
         site_store: site_store?,
+        platform: platform?,
         routes: routes?,
         quota: quota?,
     })
@@ -210,6 +214,36 @@ fn store(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Store> {
     Some(Store { kind: kind?, scope: scope? })
 }
 
+/// Left out, its numbers are those that Kubernetes has for a liveness probe.
+fn platform(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Platform> {
+    let mut keys = Fields::of(node, "`platform`", mistakes)?;
+    let longest = |seconds| Duration::from_millis(100)..=Duration::from_secs(seconds);
+    let probe_period = keys
+        .optional("probePeriod")
+        .map_or(Some(Duration::from_secs(10)), |node| fields::duration(node, "probePeriod", longest(3_600), mistakes));
+    let probe_timeout = keys
+        .optional("probeTimeout")
+        .map_or(Some(Duration::from_secs(1)), |node| fields::duration(node, "probeTimeout", longest(60), mistakes));
+    let probe_threshold = keys
+        .optional("probeThreshold")
+        .map_or(Some(3), |node| fields::whole(node, "probeThreshold", 1..=100, "legal are", mistakes));
+    let successor = keys
+        .optional("successor")
+        .map_or(Some(Successor::New), |node| fields::word(node, "successor", &SUCCESSORS, mistakes));
+    let at = keys.place("probeTimeout");
+    keys.finish(mistakes);
+    let (probe_period, probe_timeout) = (probe_period?, probe_timeout?);
+    if probe_timeout > probe_period {
+        let (timeout, period) = (written_duration(probe_timeout), written_duration(probe_period));
+        mistakes.add(
+            at,
+            format!("`probeTimeout` is {timeout}; it must not be longer than `probePeriod`, which is {period}"),
+        );
+        return None;
+    }
+    Some(Platform { probe_period, probe_timeout, probe_threshold: probe_threshold?, successor: successor? })
+}
+
 fn routes(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Vec<Route>> {
     let items = fields::list(node, "routes", 1..=32, "a deployment needs", mistakes)?;
     let mut names = Vec::new();
@@ -301,9 +335,10 @@ fn default_routes() -> Vec<Route> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALIGNMENTS, POLICIES, STORE_KINDS, STORE_SCOPES, parse};
+    use super::{ALIGNMENTS, POLICIES, STORE_KINDS, STORE_SCOPES, SUCCESSORS, parse};
     use crate::deployment::{
-        ControlPlane, Deployment, Gateway, Policy, Quota, Route, Site, Store, StoreKind, StoreScope, WindowAlignment,
+        ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, Site, Store, StoreKind, StoreScope,
+        Successor, WindowAlignment,
     };
     use crate::input::fields::written_duration;
     use crate::profile::Scalar;
@@ -319,6 +354,7 @@ mod tests {
         assert_eq!(deployment.sites[0].zones, ["a"]);
         assert_eq!(deployment.sites[0].signing, "shared");
         assert_eq!((deployment.control_plane, deployment.store, deployment.site_store), (None, None, false));
+        assert_eq!(deployment.platform, None);
         assert_eq!(deployment.quota.limit, 100);
         assert_eq!(deployment.quota.window, Duration::from_secs(10));
         assert_eq!(deployment.quota.alignment, WindowAlignment::FirstRequest);
@@ -358,6 +394,27 @@ mod tests {
     }
 
     #[test]
+    fn a_platform_that_says_nothing_probes_as_kubernetes_does() {
+        let platform =
+            |text: &str| parse("edge.yaml", &format!("{HEAD}{SITE}platform: {text}\n")).unwrap().platform.unwrap();
+        let (period, timeout) = (Duration::from_secs(10), Duration::from_secs(1));
+        let default =
+            Platform { probe_period: period, probe_timeout: timeout, probe_threshold: 3, successor: Successor::New };
+        assert_eq!(platform("{}"), default);
+        let all = platform("{probePeriod: 5s, probeTimeout: 5s, probeThreshold: 5, successor: same}");
+        assert_eq!((all.probe_period, all.probe_timeout), (Duration::from_secs(5), Duration::from_secs(5)));
+        assert_eq!((all.probe_threshold, all.successor), (5, Successor::Same));
+    }
+
+    #[test]
+    fn times_of_the_platform_scale_and_its_threshold_does_not() {
+        let deployment = parse("edge.yaml", &format!("{HEAD}{SITE}platform: {{probePeriod: 20s}}\n")).unwrap();
+        let scaled = deployment.scaled(0.1).platform.unwrap();
+        assert_eq!((scaled.probe_period, scaled.probe_timeout), (Duration::from_secs(2), Duration::from_millis(100)));
+        assert_eq!(scaled.probe_threshold, 3);
+    }
+
+    #[test]
     fn a_mistake_is_shown_whole() {
         let error = parse("edge.yaml", &format!("{HEAD}sites:\n  - name: eu\n    replicas: 0\n")).unwrap_err();
         assert_eq!(
@@ -388,7 +445,7 @@ mod tests {
         refuses(&format!("{HEAD}{text}"), expected);
     }
 
-    #[test_case("controlplane: {}\n", "6:1: unknown key `controlplane` in a deployment; known are `version`, `name`, `profile`, `gateway`, `sites`, `controlPlane`, `store`, `siteStore`, `routes` and `quota`" ; "unknown key")]
+    #[test_case("controlplane: {}\n", "6:1: unknown key `controlplane` in a deployment; known are `version`, `name`, `profile`, `gateway`, `sites`, `controlPlane`, `store`, `siteStore`, `platform`, `routes` and `quota`" ; "unknown key")]
     #[test_case("name: other\n", "6:1: `name` is there twice, first on line 2" ; "duplicate key")]
     #[test_case("controlPlane: {pollInterval: 10}\n", "6:30: `pollInterval` is 10; a duration is a number and a unit: `500ms`, `10s`, `1m`, `1h`" ; "duration without a unit")]
     #[test_case("controlPlane: {pollInterval: 2h}\n", "`pollInterval` is `2h`; legal are 10ms to 1h" ; "duration out of range")]
@@ -399,6 +456,14 @@ mod tests {
     #[test_case("store: {kind: redis, scope: world}\n", "`scope` is `world`; known are `site` and `deployment`" ; "store scope")]
     #[test_case("store: redis\n", "6:8: `store` is a map of keys and values, not `redis`" ; "store as a word")]
     #[test_case("siteStore: yes\n", "6:12: `siteStore` is `yes`; legal are `true` and `false`" ; "yes is not a boolean")]
+    #[test_case("platform: true\n", "6:11: `platform` is a map of keys and values, not true" ; "platform as a word")]
+    #[test_case("platform: {period: 5s}\n", "6:12: unknown key `period` in `platform`; known are `probePeriod`, `probeTimeout`, `probeThreshold` and `successor`" ; "unknown key of the platform")]
+    #[test_case("platform: {probePeriod: 50ms}\n", "6:25: `probePeriod` is `50ms`; legal are 100ms to 1h" ; "probes that are too often")]
+    #[test_case("platform: {probeTimeout: 2m}\n", "6:26: `probeTimeout` is `2m`; legal are 100ms to 1m" ; "a probe that takes too long")]
+    #[test_case("platform: {probeTimeout: 6s, probePeriod: 5s}\n", "6:26: `probeTimeout` is 6s; it must not be longer than `probePeriod`, which is 5s" ; "a probe that outlasts its period")]
+    #[test_case("platform: {probePeriod: 500ms}\n", "6:11: `probeTimeout` is 1s; it must not be longer than `probePeriod`, which is 500ms" ; "a default that outlasts the period")]
+    #[test_case("platform: {probeThreshold: 0}\n", "6:28: `probeThreshold` is 0; legal are 1 to 100" ; "no threshold")]
+    #[test_case("platform: {successor: fresh}\n", "6:23: `successor` is `fresh`; known are `same` and `new`" ; "successor")]
     #[test_case("routes: []\n", "`routes` is empty; a deployment needs 1 to 32" ; "no routes")]
     #[test_case("routes: [{name: a, path: a}]\n", "6:26: `path` is `a`; a path begins with `/`" ; "relative path")]
     #[test_case("routes: [{name: a, path: /a, policies: [oauth]}]\n", "6:41: `policies` is `oauth`; known are `jwt`, `client-id` and `quota`" ; "unknown policy")]
@@ -453,6 +518,11 @@ mod tests {
             json["store"]["kind"] = word(&STORE_KINDS, &store.kind).into();
             json["store"]["scope"] = word(&STORE_SCOPES, &store.scope).into();
         }
+        if let Some(platform) = &deployment.platform {
+            json["platform"]["probePeriod"] = written_duration(platform.probe_period).into();
+            json["platform"]["probeTimeout"] = written_duration(platform.probe_timeout).into();
+            json["platform"]["successor"] = word(&SUCCESSORS, &platform.successor).into();
+        }
         serde_saphyr::to_string(&json).unwrap()
     }
 
@@ -480,13 +550,29 @@ mod tests {
         let control_plane = prop::option::of((millis(10_u64..3_600_000), millis(100..3_600_000)));
         let store = prop::option::of((prop::sample::select(&STORE_KINDS), prop::sample::select(&STORE_SCOPES)));
         let quota = (1_u32..=1_000_000, millis(100..3_600_000), prop::sample::select(&ALIGNMENTS));
+        let platform = prop::option::of((
+            millis(60_000_u64..3_600_000),
+            millis(100_u64..60_000),
+            1_u32..=100,
+            prop::sample::select(&SUCCESSORS),
+        ));
         let gateway = (
             word(),
             prop::collection::btree_map(word(), scalars(), 0..4),
             prop::collection::btree_set("[a-z]{1,9}\\.[a-z-]{1,9}", 0..4),
         );
-        (word(), word(), gateway, sites, control_plane, store, any::<bool>(), routes, quota).prop_map(
-            |(name, profile, (adapter, settings, defects), sites, control_plane, store, site_store, routes, quota)| {
+        let sites = (sites, any::<bool>(), platform);
+        (word(), word(), gateway, sites, control_plane, store, routes, quota).prop_map(
+            |(
+                name,
+                profile,
+                (adapter, settings, defects),
+                (sites, site_store, platform),
+                control_plane,
+                store,
+                routes,
+                quota,
+            )| {
                 Deployment {
                     name,
                     profile,
@@ -505,6 +591,12 @@ mod tests {
                     store: store
                         .map(|((_, kind), (_, scope)): ((&str, StoreKind), (&str, StoreScope))| Store { kind, scope }),
                     site_store,
+                    platform: platform.map(|(probe_period, probe_timeout, probe_threshold, (_, successor))| Platform {
+                        probe_period,
+                        probe_timeout,
+                        probe_threshold,
+                        successor,
+                    }),
                     routes: routes
                         .into_iter()
                         .map(|(name, policies)| Route {

@@ -205,6 +205,13 @@ pub mod mark {
     /// The harness was too late in the window before: it is repeated; subject: quota key, or empty for the rest of the phase;
     /// value: microseconds that it was late.
     pub const PROLONGED: &str = "prolonged";
+    /// The platform found a replica lost; subject: replica; value: failed probes in a row, 0 for one whose process had ended.
+    pub const FOUND_LOST: &str = "found-lost";
+    /// The platform starts a successor; subject: the successor, which may have the name of the one that it replaces; value: the number
+    /// (in its site) of the replica that it replaces.
+    pub const SUCCESSOR: &str = "successor";
+    /// The platform could not do what it wanted: that is the harness' trouble; subject: replica.
+    pub const PLATFORM_TROUBLE: &str = "platform-trouble";
     /// Steady state was reached (value 1) or not (value 0); subject: why not.
     pub const STEADY: &str = "steady";
 }

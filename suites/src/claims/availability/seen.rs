@@ -15,6 +15,8 @@ const CERTAIN: Duration = Duration::from_millis(2500);
 pub(super) struct Asked {
     /// When it should have been sent, ns.
     pub(super) at: u64,
+    /// When its client had an answer, ns; `u64::MAX` if never.
+    pub(super) ended: u64,
     /// Whether it was answered 2xx.
     pub(super) ok: bool,
     /// Whose ingress it was sent to.
@@ -25,9 +27,17 @@ pub(super) struct Asked {
 
 /// All requests of the clients, in the order in which they should have been sent.
 pub(super) fn requests(history: &History) -> Vec<Asked> {
-    let mut all: Vec<Asked> = stream(history, streams::TRAFFIC)
+    requests_of(history, &[streams::TRAFFIC])
+}
+
+/// The requests of these streams, in the order in which they should have been sent.
+pub(super) fn requests_of(history: &History, names: &[&str]) -> Vec<Asked> {
+    let mut all: Vec<Asked> = names
+        .iter()
+        .flat_map(|name| stream(history, name))
         .map(|seen| Asked {
             at: seen.view.intended_at(history.events()),
+            ended: seen.ended(),
             ok: seen.outcome.is_some_and(|(_, _, answer)| answer.is_success()),
             site: seen.asked.site,
             event: telling(&seen),

@@ -12,11 +12,16 @@ use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict
 /// Least number of requests that are judged.
 pub(super) const MINIMUM: u64 = 200;
 
-/// From all that was found to a verdict.
+/// From all that was found to a verdict; what a late harness may have lost by itself breaks nothing.
 pub(super) fn verdict(history: &History, found: Found, notes: Vec<String>) -> Verdict {
+    conclude(history, found, notes, uncertain(history, 0, end_of(history)))
+}
+
+/// From all that was found to a verdict; with `uncertain` nothing is broken.
+pub(super) fn conclude(history: &History, found: Found, notes: Vec<String>, uncertain: Option<Reason>) -> Verdict {
     let Found { broken, mut events, numbers, samples, missing } = found;
     if let Some((decided, _)) = broken.first() {
-        if let Some(doubt) = uncertain(history, 0, end_of(history)) {
+        if let Some(doubt) = uncertain {
             return Verdict::Inconclusive(doubt);
         }
         let numbers = decided_by(numbers, decided);

@@ -33,6 +33,7 @@ fn deployment() -> Deployment {
         control_plane: None,
         store: Some(Store { kind: StoreKind::Redis, scope: StoreScope::Site }),
         site_store: false,
+        platform: None,
         routes: vec![Route { name: "metered".to_owned(), path: "/metered".to_owned(), policies: Vec::new() }],
         quota: Quota { limit: Q, window: Duration::from_secs(1), alignment: WindowAlignment::FirstRequest },
     }

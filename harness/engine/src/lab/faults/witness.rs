@@ -85,6 +85,7 @@ impl Lab {
         for _ in 0..GONE_ATTEMPTS {
             last = match fault {
                 Fault::Network { links, .. } => self.network_gone(links).await,
+                Fault::Replica { name, what: ReplicaFault::ClosePort } => self.port_is_open(name).await,
                 Fault::Replica { name, .. } => {
                     let state = self.inner.kit.runtime.state(&self.inner.network, name).await;
                     (state == RunState::Running, format!("{state:?}").to_lowercase())
@@ -98,6 +99,29 @@ impl Lab {
             crate::clock::sleep(Duration::from_millis(50)).await;
         }
         last
+    }
+
+    /// The same of a fault whose replica has a successor.
+    pub(super) async fn gone_with_its_process(&self, fault: &Fault, successor: &str) -> (bool, String) {
+        match fault {
+            Fault::Replica { name, what: ReplicaFault::ClosePort } => self.port_is_open(name).await,
+            Fault::Replica { .. } => {
+                let state = self.inner.kit.runtime.state(&self.inner.network, successor).await;
+                (state == RunState::Running, format!("`{successor}`: {state:?}").to_lowercase())
+            }
+            Fault::Network { .. } | Fault::Clock { .. } | Fault::Fixture { .. } => self.gone(fault).await,
+        }
+    }
+
+    /// Whether the links to a replica's data port take connections.
+    async fn port_is_open(&self, name: &str) -> (bool, String) {
+        let links = self.data_links(name).unwrap_or_default();
+        let asked = links.iter().map(|(key, link)| async {
+            let seen = probe(link.address(), key.protocol(), 0, HUNG_AFTER).await;
+            // Whether there is anybody behind the port is another matter.
+            (!matches!(seen, Seen::Refused | Seen::Hung), seen.words(HUNG_AFTER))
+        });
+        count(&futures::future::join_all(asked).await)
     }
 
     async fn network_bites(&self, key: &LinkKey, link: &Link, what: NetworkFault) -> (bool, String) {
@@ -218,6 +242,20 @@ impl Lab {
                 )
             }
             ReplicaFault::Terminate => self.ends(name, address, protocol, before).await,
+            ReplicaFault::ClosePort => {
+                let links = self.data_links(name).unwrap_or_default();
+                let asked = links.iter().map(|(key, link)| async {
+                    let seen = probe(link.address(), key.protocol(), 0, HUNG_AFTER).await;
+                    (seen == Seen::Refused, seen.words(HUNG_AFTER))
+                });
+                let (refused, words) = count(&futures::future::join_all(asked).await);
+                let ready = !self.is_replica(name) || self.is_ready(name).await;
+                let ready_words = if ready { "ready by its own word" } else { "not ready" };
+                (
+                    refused && ready && state == RunState::Running,
+                    format!("{state:?}, {ready_words}, {words}").to_lowercase(),
+                )
+            }
         }
     }
 
