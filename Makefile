@@ -17,8 +17,8 @@ help:
 
 test: fmt clippy doc deps tools
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace --no-fail-fast -E 'not binary(discernment)' && \
-		$(CARGO) test --workspace --test discernment && \
+		$(CARGO) nextest run --workspace --no-fail-fast -E 'not (binary(discernment) | binary(families))' && \
+		$(CARGO) test --workspace --no-fail-fast --test families --test discernment && \
 		$(CARGO) test --workspace --doc; \
 	else \
 		echo "make test: cargo-nextest is not installed; cargo test runs the same tests"; \

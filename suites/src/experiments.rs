@@ -13,6 +13,7 @@ mod data_path;
 mod double_jeopardy;
 mod drain;
 mod facts;
+mod health;
 mod introspection;
 mod management_latency;
 mod overload;
@@ -57,6 +58,7 @@ pub fn all() -> Vec<Experiment> {
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         overload::EXPERIMENT,
+        health::EXPERIMENT,
         token_matrix::EXPERIMENT,
         bad_configurations::EXPERIMENT,
         rolling_restart::EXPERIMENT,

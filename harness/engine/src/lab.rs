@@ -11,6 +11,7 @@ mod calibration;
 mod clocks;
 mod faults;
 mod followers;
+mod health;
 mod lateness;
 mod management;
 mod operations;
@@ -24,6 +25,7 @@ mod topology;
 mod traffic;
 
 pub use faults::Active;
+pub use health::HealthWatch;
 pub use management::Managed;
 pub use operations::{Call, Outcome, Target};
 pub use replicas::{Disk, Replica};

@@ -38,6 +38,8 @@ use serde::{Deserialize, Serialize};
 pub const OP_HEADER: &str = "x-gatecrash-op";
 /// Header with milliseconds that an upstream waits before it answers a request, at most [`LONGEST_DELAY_MS`].
 pub const DELAY_HEADER: &str = "x-gatecrash-delay-ms";
+/// Header with the status that an upstream answers a request with, 200 to 599.
+pub const STATUS_HEADER: &str = "x-gatecrash-status";
 /// The longest that an upstream waits because a request says so.
 pub const LONGEST_DELAY_MS: u64 = 60_000;
 /// Header in which a gateway replica names itself to control planes, and the reference gateway to clients.

@@ -26,6 +26,8 @@ pub enum Verb {
     Fetch,
     /// Readiness is asked for.
     Ready,
+    /// Liveness is asked for.
+    Live,
 }
 
 /// What the request carries, and so what must happen to it.
@@ -102,6 +104,8 @@ pub mod stream {
     pub const TOKEN: &str = "token";
     /// Requests that pass no gateway and no fault: how fast the machine is.
     pub const CALIBRATION: &str = "calibration";
+    /// Readiness and liveness of replicas, asked at their own addresses.
+    pub const HEALTH: &str = "health";
     /// Management operations: publish, register, fetch.
     pub const MANAGEMENT: &str = "management";
 }

@@ -1,5 +1,8 @@
 //! What do clients get while they ask for more than a site can do, and afterwards?
 
+mod health;
+#[cfg(test)]
+mod health_tests;
 mod ramp;
 mod seen;
 #[cfg(test)]
@@ -19,8 +22,16 @@ pub(crate) const KILLED: &str = "twice-and-a-kill";
 pub(crate) const AFTER_PEAK: &str = "after-twice";
 pub(crate) const AFTER_KILL: &str = "after-the-kill";
 
+/// The experiment in which health is asked for throughout.
+pub(crate) const HEALTH: &str = "health-under-stress";
+/// Its phases `hold`: at twice the capacity, while the upstream answers errors only, while the store refuses and while it is silent.
+pub(crate) const STRESS: &str = "twice";
+pub(crate) const UPSTREAM_FAILS: &str = "upstream-fails";
+pub(crate) const STORE_AWAY: &str = "store-refuse";
+pub(crate) const STORE_HUNG: &str = "store-blackhole";
+
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[OVL_01, OVL_02, OVL_03];
+pub(crate) const CLAIMS: &[Claim] = &[OVL_01, OVL_02, OVL_03, OVL_04];
 
 const fn number(name: &'static str, default: f64, min: f64, max: f64, help: &'static str) -> Parameter {
     Parameter { name, default: Some(Value::Number(default)), min, max, words: &[], help }
@@ -114,4 +125,27 @@ const OVL_03: Claim = Claim {
     on_busy_machine: OnBusyMachine::Excused,
     minimum: seen::MINIMUM,
     check: ramp::ovl_03,
+};
+
+const OVL_04: Claim = Claim {
+    id: "OVL-04",
+    statement: "in overload, and while the upstream or the store is lost, health answers are quick and true: a replica that runs lives, one that serves everything is ready and one that serves nothing is not; retries stay within a budget",
+    source: "claims.md rows 21, 23, 67 and 68: health that followed a store, or waited with the requests; retries that were a storm",
+    level: Level::Extended,
+    parameters: &[
+        number("p99_ms", 1000.0, 1.0, 60_000.0, "largest p99 of health answers; never scaled (default: ours)"),
+        number("retries", 1.25, 1.0, 10.0, "most arrivals at upstreams for each request of a client (default: ours)"),
+        number(
+            "follows_ms",
+            1000.0,
+            0.0,
+            60_000.0,
+            "until readiness has followed what is served; never scaled (default: that of DRN-01)",
+        ),
+    ],
+    needs: &[Capability::Concurrency, Capability::NetworkFaults],
+    reads: Reads::Experiments(&[HEALTH]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: seen::MINIMUM,
+    check: health::ovl_04,
 };

@@ -4,12 +4,15 @@
 //! A run with a defect must break all that the table says it must, and nothing that it says it must not. A run of a
 //! twin must hold every claim that is judged in it, but for the documented limits of its deployment. One trial per defect, and
 //! one per twin and set of experiments, whichever defects share it; and one more for a deployment that nobody replaces replicas of.
+//! While other programs keep the machine busy a claim may be left open, which is said; it is never wrong.
 //!
 //! `--write FILE --date DATE` (`make discern`) runs twins until there are [`ALARMS`] runs more, half of them with both cores kept busy, and writes what was
 //! seen of everything.
 
 mod deployments;
 mod doubt;
+#[path = "../support/pressure.rs"]
+mod pressure;
 mod record;
 mod trial;
 

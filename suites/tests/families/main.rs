@@ -3,9 +3,12 @@
 //! where an engine answers.
 //!
 //! A family passes when every one of its claims was judged and stands as its profile declares: it holds, or the documented
-//! limit is confirmed. What could not be judged fails, too.
+//! limit is confirmed. What could not be judged fails, too, unless other programs kept the machine busy meanwhile: then a claim
+//! may be left open, which is said, and is never wrong.
 
 mod certify;
+#[path = "../support/pressure.rs"]
+mod pressure;
 
 use certify::Family;
 use gatecrash_engine::reaper;
@@ -82,7 +85,7 @@ const FAMILIES: [Family; 10] = [
         name: "overload",
         deployment: "flex-managed",
         scale: 0.05,
-        claims: &["OVL-01", "OVL-02", "OVL-03"],
+        claims: &["OVL-01", "OVL-02", "OVL-03", "OVL-04"],
         // In containers it takes as long, and shows nothing else.
         in_containers: &[],
     },

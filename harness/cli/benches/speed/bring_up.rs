@@ -12,6 +12,7 @@ use futures::future::join_all;
 use gatecrash_engine::clock::monotonic_ns;
 use gatecrash_engine::lab::{Disk, Lab, LabOptions};
 use gatecrash_engine::runtime::docker::engine;
+use gatecrash_engine::runtime::files::WORK;
 use gatecrash_model::fixture::{PlainConfig, Role};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -91,10 +92,10 @@ struct Component {
 }
 
 impl Component {
-    /// The newest of this name below `folder`.
+    /// The newest of this name in the labs of the run in `folder`.
     fn find(folder: &Path, name: &str) -> Outcome<Self> {
         let mut found = Vec::new();
-        for lab in std::fs::read_dir(folder)? {
+        for lab in std::fs::read_dir(folder.join(WORK))? {
             let config = lab?.path().join(name).join("files/gateway.json");
             if config.is_file() {
                 found.push((std::fs::metadata(&config)?.modified()?, config));

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gatecrash_model::deployment::{CALIBRATION, CLIENT, IDENTITY, Policy};
-use gatecrash_model::fixture::{CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, DELAY_HEADER, OP_HEADER};
+use gatecrash_model::fixture::{CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, DELAY_HEADER, OP_HEADER, STATUS_HEADER};
 use gatecrash_model::history::EventKind;
 use gatecrash_model::operation::{Answer, Credential, Effect, Indefinite, Operation, Verb};
 use http_body_util::Full;
@@ -64,6 +64,8 @@ pub struct Call {
     pub timeout: Option<Duration>,
     /// How long the upstream waits before it answers; zero: not at all.
     pub upstream_delay: Duration,
+    /// What the upstream answers; 0: 200.
+    pub upstream_status: u16,
     /// Whether its connection closes after it: no later request uses it, and it uses none that was there.
     pub close: bool,
 }
@@ -81,6 +83,7 @@ impl Call {
             token: None,
             timeout: None,
             upstream_delay: Duration::ZERO,
+            upstream_status: 0,
             close: false,
         }
     }
@@ -110,6 +113,13 @@ impl Call {
     #[must_use]
     pub fn answered_after(mut self, delay: Duration) -> Self {
         self.upstream_delay = delay;
+        self
+    }
+
+    /// The same call, answered by the upstream with this status.
+    #[must_use]
+    pub fn answered_with(mut self, status: u16) -> Self {
+        self.upstream_status = status;
         self
     }
 
@@ -204,6 +214,9 @@ impl Lab {
         if !call.upstream_delay.is_zero() {
             let delay_ms = u64::try_from(call.upstream_delay.as_millis()).unwrap_or(u64::MAX);
             builder = builder.header(DELAY_HEADER, delay_ms);
+        }
+        if call.upstream_status != 0 {
+            builder = builder.header(STATUS_HEADER, call.upstream_status);
         }
         if call.close {
             builder = builder.header("connection", "close");

@@ -77,6 +77,13 @@ impl Lab {
         self.open_loop(spec.rate_per_s, calls, |_| {})
     }
 
+    /// The same, each request answered by the upstream with `status`.
+    #[must_use]
+    pub fn traffic_answered_with(&self, spec: TrafficSpec, status: u16) -> Traffic {
+        let calls = self.calls(&spec).into_iter().map(|call| call.answered_with(status)).collect();
+        self.open_loop(spec.rate_per_s, calls, |_| {})
+    }
+
     /// The same, each request on a connection of its own.
     #[must_use]
     pub fn traffic_on_new_connections(&self, spec: TrafficSpec) -> Traffic {

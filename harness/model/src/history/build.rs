@@ -141,6 +141,12 @@ impl HistoryBuilder {
         self.operation(operation, Some((Effect::Unknown(Indefinite::Timeout), Answer::default())), admitted)
     }
 
+    /// A request that arrived before arrives once more.
+    pub fn arrived_again(&mut self, op: u32, upstream: &str, route: &str) -> &mut Self {
+        let (upstream, route) = (upstream.to_owned(), route.to_owned());
+        self.push(self.now, EventKind::Arrived { op, upstream, route })
+    }
+
     /// A phase mark.
     pub fn phase(&mut self, phase: &str, variant: &str) -> &mut Self {
         self.push(self.now, EventKind::Phase { phase: phase.to_owned(), variant: variant.to_owned() })

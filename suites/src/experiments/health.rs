@@ -1,0 +1,118 @@
+//! A site is asked for twice what it can do, then for what its upstream cannot answer, then without its store, while its replicas are asked for their
+//! health all the time. Read by OVL-04.
+
+use super::canaries::plain;
+use super::rounds::cluster;
+use super::samples::Samples;
+use crate::claims::overload::{HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
+use crate::experiment::Experiment;
+use futures::FutureExt;
+use gatecrash_engine::lab::{Lab, LabError, LabOptions, Target, Traffic, TrafficSpec};
+use gatecrash_model::claim::Capability;
+use gatecrash_model::fault::{Fault, NetworkFault};
+use gatecrash_model::operation::stream;
+use gatecrash_model::profile::Scalar;
+use std::time::Duration;
+
+pub(crate) const EXPERIMENT: Experiment = Experiment {
+    name: HEALTH,
+    story: "a site is asked for twice what it can do, then for what its upstream cannot answer, then without its store; its health is asked for throughout",
+    needs: &[Capability::Concurrency, Capability::NetworkFaults],
+    expected: |deployment, scale| {
+        let stores = u32::from(deployment.store.is_some()) * 2;
+        STEADY.mul_f64(scale).max(LEAST)
+            + (HELD.mul_f64(scale).max(LEAST) + REST) * (2 + stores)
+            + Duration::from_secs(4)
+    },
+    options: |_| LabOptions {
+        settings: [("concurrency", CONCURRENCY), ("queue", QUEUE)]
+            .into_iter()
+            .map(|(name, number)| (name.to_owned(), Scalar::Number(number)))
+            .collect(),
+        ..LabOptions::default()
+    },
+    run: |lab| story(lab).boxed(),
+};
+
+/// As in `overload`: requests that a replica may have at the upstream, how long each is there, and how many may wait.
+const CONCURRENCY: f64 = 2.0;
+const SERVICE: Duration = Duration::from_millis(20);
+const QUEUE: f64 = 25.0;
+/// What a replica can do by that, requests a second.
+const CAPACITY: f64 = 100.0;
+/// Requests a second that no replica notices, over the site.
+const LOW: f64 = 30.0;
+const STEADY: Duration = Duration::from_secs(10);
+/// How long each trouble lasts. What is judged in it is not scaled: an answer within a second, from the second second on.
+const HELD: Duration = Duration::from_secs(30);
+const LEAST: Duration = Duration::from_secs(3);
+/// Between two troubles.
+const REST: Duration = Duration::from_millis(1500);
+/// As often as claims.md asks of readiness (DRN-03), and fast enough to see a flap.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
+const SAMPLE_EVERY: Duration = Duration::from_millis(250);
+/// The status of an upstream that can do nothing.
+const FAILS_WITH: u16 = 503;
+
+async fn story(lab: Lab) -> Result<(), LabError> {
+    let (site, replicas) = cluster(&lab);
+    let held = lab.scaled(HELD).max(LEAST);
+    let spec = TrafficSpec {
+        stream: stream::TRAFFIC.to_owned(),
+        targets: vec![(Target::Ingress(site.clone()), 1)],
+        route: plain(&lab)?,
+        keys: (1..=5).map(|number| format!("client-{number}")).collect(),
+        rate_per_s: LOW,
+        timeout: None,
+    };
+    let health = lab.watch_health(&replicas, PROBE_EVERY);
+    let samples = Samples::start(&lab, &site, SAMPLE_EVERY);
+    let mut halted: Vec<Traffic> = Vec::new();
+
+    lab.phase("steady", "");
+    let low = lab.traffic_answered_after(spec.clone(), SERVICE);
+    lab.hold_window(lab.scaled(STEADY).max(LEAST)).await?;
+    low.halt();
+    halted.push(low);
+
+    let twice = CAPACITY * 2.0 * f64::from(u32::try_from(replicas.len()).unwrap_or(1));
+    lab.phase("hold", STRESS);
+    let over = lab.traffic_answered_after(TrafficSpec { rate_per_s: twice, ..spec.clone() }, SERVICE);
+    lab.hold_window(held).await?;
+    over.halt();
+    halted.push(over);
+    lab.phase("settle", "");
+    lab.hold(REST).await?;
+
+    lab.phase("hold", UPSTREAM_FAILS);
+    let failing = lab.traffic_answered_with(spec.clone(), FAILS_WITH);
+    lab.hold_window(held).await?;
+    failing.halt();
+    halted.push(failing);
+    lab.phase("settle", "");
+    lab.hold(REST).await?;
+
+    if let Some(store) = lab.deployment().store_of(&site) {
+        let low = lab.traffic_answered_after(spec, SERVICE);
+        let links = lab.links("*", &store);
+        for (variant, what) in [(STORE_AWAY, NetworkFault::Refuse), (STORE_HUNG, NetworkFault::Blackhole)] {
+            lab.phase("inject", variant);
+            let away = lab.inject(Fault::Network { links: links.clone(), what }).await?;
+            lab.phase("hold", variant);
+            lab.hold_window(held).await?;
+            lab.phase("heal", variant);
+            lab.heal(away).await?;
+            lab.phase("settle", variant);
+            lab.hold(REST).await?;
+        }
+        low.halt();
+        halted.push(low);
+    }
+    lab.phase("end", "");
+    health.stop().await;
+    samples.stop().await;
+    for traffic in halted {
+        traffic.stop().await;
+    }
+    Ok(())
+}
