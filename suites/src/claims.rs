@@ -19,6 +19,7 @@ pub(crate) mod quota;
 mod respawns;
 #[cfg(test)]
 mod sample;
+pub(crate) mod scaling;
 pub(crate) mod security;
 pub(crate) mod serving;
 pub(crate) mod tokens;
@@ -35,6 +36,7 @@ const FAMILIES: &[&[Claim]] = &[
     latency::CLAIMS,
     overload::CLAIMS,
     quota::CLAIMS,
+    scaling::CLAIMS,
     security::CLAIMS,
     tokens::CLAIMS,
 ];

@@ -27,6 +27,7 @@ mod revocation;
 mod rolling_restart;
 mod rounds;
 mod samples;
+mod scaling;
 mod site_loss;
 mod sites;
 mod slow_contracts;
@@ -58,6 +59,7 @@ pub fn all() -> Vec<Experiment> {
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         overload::EXPERIMENT,
+        scaling::EXPERIMENT,
         health::EXPERIMENT,
         token_matrix::EXPERIMENT,
         bad_configurations::EXPERIMENT,

@@ -17,6 +17,7 @@ mod store_loss;
 mod tests;
 
 pub(crate) use canary::Canaries;
+pub(crate) use rounds::{Round, Rule, Tally, against_bound, rounds, starved};
 
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
@@ -37,7 +38,7 @@ pub(crate) const LONE: &str = "quota-lone";
 pub(crate) const AT_ONCE: &str = "quota-at-once";
 
 /// `s` of the bound.
-const SYNC_INTERVAL: Parameter = Parameter {
+pub(crate) const SYNC_INTERVAL: Parameter = Parameter {
     name: "sync_interval",
     default: Some(Value::Seconds(0.0)),
     min: 0.0,

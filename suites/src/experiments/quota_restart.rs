@@ -123,6 +123,16 @@ impl Story<'_> {
 /// If that cannot be seen, the deployment's own window stays the one that is marked: shorter than what is in force can
 /// hide a violation, but never make one.
 pub(super) async fn lengthen(lab: &Lab, rounds: &mut Rounds, replicas: &[Replica]) -> Result<(), LabError> {
+    lengthen_to(lab, rounds, replicas, WINDOW).await
+}
+
+/// The same with another window.
+pub(super) async fn lengthen_to(
+    lab: &Lab,
+    rounds: &mut Rounds,
+    replicas: &[Replica],
+    window: Window,
+) -> Result<(), LabError> {
     if lab.deployment().control_plane.is_none() {
         return Ok(());
     }
@@ -130,7 +140,7 @@ pub(super) async fn lengthen(lab: &Lab, rounds: &mut Rounds, replicas: &[Replica
         lab.note("the window cannot be changed: the deployment's own is used");
         return Ok(());
     }
-    let window = WINDOW.at(lab.scale());
+    let window = window.at(lab.scale());
     let version = lab.publish(|configuration| configuration.quota.window = window).await?;
     let poll = lab.deployment().control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.poll_interval);
     for replica in replicas {

@@ -157,7 +157,7 @@ async fn cut_off(
 }
 
 /// Revokes a token where this deployment does: at a replica, or at the identity provider.
-async fn revoke(lab: &Lab, replica: &Replica, token: &Token) {
+pub(super) async fn revoke(lab: &Lab, replica: &Replica, token: &Token) {
     if lab.has(Capability::TokenRevocation) {
         lab.revoke(stream::TOKEN, &replica.name, token).await;
     } else {

@@ -11,6 +11,8 @@
 
 mod deployments;
 mod doubt;
+#[path = "../support/left_open.rs"]
+mod left_open;
 #[path = "../support/pressure.rs"]
 mod pressure;
 mod record;

@@ -1,6 +1,7 @@
 //! One run of a deployment, with a defect or as its twin, held to the table.
 
 use crate::deployments::{Shape, shape};
+use crate::left_open::left_open;
 use crate::pressure::Pressure;
 use crate::{doubt, record};
 use gatecrash_engine::clock::Clock;
@@ -58,7 +59,7 @@ pub(crate) fn conforms(shape: &Shape, experiments: &[&'static str], must: &BTree
         let wanted = if shape.limits.contains(&id) { Observed::Violated } else { Observed::Holds };
         let observed = claim.verdict.observed();
         let open = reads_every(claim) && is_too_few(&claim.verdict) || observed == Observed::NotApplicable;
-        if observed != wanted && (must.contains(id) || !open) && !pressure.excuses(id, &claim.verdict) {
+        if observed != wanted && (must.contains(id) || !open) && !left_open(id, &claim.verdict, &pressure) {
             wrong.push(format!("{} without a defect: {:?}", claim.id, claim.verdict));
         }
     }
@@ -123,7 +124,7 @@ pub(crate) fn is_caught(row: &Row) -> Result<(), Failed> {
     for claim in row.must() {
         let judged = record.claims.iter().find(|known| known.id.as_str() == claim);
         let caught = judged.is_some_and(|known| known.verdict.observed() == Observed::Violated);
-        if !caught && !judged.is_some_and(|known| pressure.excuses(claim, &known.verdict)) {
+        if !caught && !judged.is_some_and(|known| left_open(claim, &known.verdict, &pressure)) {
             wrong.push(format!("{claim} does not see it: {:?}", judged.map(|known| &known.verdict)));
         }
     }

@@ -7,6 +7,8 @@
 //! may be left open, which is said, and is never wrong.
 
 mod certify;
+#[path = "../support/left_open.rs"]
+mod left_open;
 #[path = "../support/pressure.rs"]
 mod pressure;
 
@@ -24,7 +26,7 @@ static MACHINE: RwLock<()> = RwLock::new(());
 
 /// The families, the longest first. Quotas and revocations are judged over windows of a second and less: those are not made
 /// any shorter.
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 11] = [
     Family {
         name: "latency",
         deployment: "datapower-kubernetes",
@@ -89,6 +91,7 @@ const FAMILIES: [Family; 10] = [
         // In containers it takes as long, and shows nothing else.
         in_containers: &[],
     },
+    Family { name: "scaling", deployment: "flex-managed", scale: 0.1, claims: &["SCL-03"], in_containers: &["SCL-03"] },
     Family {
         name: "security",
         deployment: "flex-self-managed",

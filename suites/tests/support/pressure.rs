@@ -1,12 +1,8 @@
 //! Did other programs keep the machine busy while a trial ran? Asked of the kernel and not of gatecrash: what gatecrash
 //! says of a machine that was not busy is held against it.
 
-use gatecrash_model::Verdict;
-
 /// Less of the machine's time than this was free: then somebody waited for it. A trial alone leaves a third and more.
 const FREE: f64 = 0.08;
-/// Why a claim may be left open for the machine's sake.
-const FOR_THE_MACHINE: [&str; 3] = ["machine-busy", "harness-late", "no-steady-state"];
 
 /// Time of all cores since some moment.
 #[derive(Debug)]
@@ -26,29 +22,13 @@ impl Pressure {
         Self { since: now() }
     }
 
-    /// The share of the machine's time that was free until now; `None` where the kernel does not say.
-    fn free(&self) -> Option<f64> {
+    /// The share of the machine's time that was free until now, if others left hardly any.
+    pub(crate) fn free_if_busy(&self) -> Option<f64> {
         let (since, now) = (self.since?, now()?);
         let all = now.all.saturating_sub(since.all);
         #[expect(clippy::cast_precision_loss, reason = "hundredths of seconds of one trial")]
-        (all > 0).then(|| now.free.saturating_sub(since.free) as f64 / all as f64)
-    }
-
-    /// Whether `verdict` is left open for the machine's sake, and the machine was busy; then says so.
-    #[expect(clippy::print_stderr, reason = "test programs with a main of their own")]
-    pub(crate) fn excuses(&self, claim: &str, verdict: &Verdict) -> bool {
-        let Verdict::Inconclusive(reason) = verdict else { return false };
-        let Some(free) = self.free().filter(|free| *free < FREE) else { return false };
-        let excused = FOR_THE_MACHINE.contains(&reason.code.as_str());
-        if excused {
-            eprintln!(
-                "{claim} is LEFT OPEN, {:.0} % of the machine's time was free: {}: {}",
-                free * 100.0,
-                reason.code,
-                reason.text
-            );
-        }
-        excused
+        let free = (all > 0).then(|| now.free.saturating_sub(since.free) as f64 / all as f64)?;
+        (free < FREE).then_some(free)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::machine::{Outcome, median, ms};
 use crate::profile;
 use crate::table::Row;
 use gatecrash_engine::clock::monotonic_ns;
+use gatecrash_model::history::event::told;
 use gatecrash_model::history::{Event, EventKind, format};
 use gatecrash_model::{History, RunRecord};
 use gatecrash_suites::certify;
@@ -18,6 +19,8 @@ const EVENTS: usize = 1_000_000;
 const ROUNDS: usize = 5;
 /// The mark whose value is an operation's id.
 const ISSUED: &str = "token-issued";
+/// The mark whose value is a rate.
+const OFFERED: &str = "offered-per-s";
 
 /// In memory, and from disk.
 pub(crate) fn measure() -> Outcome<Vec<Row>> {
@@ -83,6 +86,9 @@ fn grow(mut record: RunRecord, saved: &[History]) -> (RunRecord, Vec<History>) {
 
 fn multiplied(history: &History, times: u32) -> History {
     let issued = history.name(ISSUED);
+    let told = [told::CLOSES, told::REMAINING, told::RESET_MS, told::RETRY_AFTER_MS].map(|name| history.name(name));
+    let offered = history.name(OFFERED);
+    let mut names = history.names().clone();
     let first = |op: u32| op.saturating_sub(1).saturating_mul(times).saturating_add(1);
     let mut events: Vec<Event> = Vec::with_capacity(history.events().len().saturating_mul(times as usize));
     for event in history.events() {
@@ -111,6 +117,16 @@ fn multiplied(history: &History, times: u32) -> History {
                 let value = u32::try_from(value).map_or(value, |op| i64::from(first(op)));
                 events.push(Event { at, kind: EventKind::Mark { name, subject, value } });
             }
+            // These have an operation as their subject.
+            EventKind::Mark { name, subject, value } if told.contains(&Some(name)) => {
+                let op: Option<u32> = history.text(subject).parse().ok();
+                let subject = op.map_or(subject, |op| names.intern(&first(op).to_string()));
+                events.push(Event { at, kind: EventKind::Mark { name, subject, value } });
+            }
+            // What was offered is more now.
+            EventKind::Mark { name, subject, value } if Some(name) == offered => {
+                events.push(Event { at, kind: EventKind::Mark { name, subject, value: value * i64::from(times) } });
+            }
             kind @ (EventKind::Invoked { .. }
             | EventKind::Arrived { .. }
             | EventKind::Mark { .. }
@@ -124,7 +140,7 @@ fn multiplied(history: &History, times: u32) -> History {
             | EventKind::End) => events.push(Event { at, kind }),
         }
     }
-    History::new(history.header().clone(), history.names().clone(), events, history.is_complete())
+    History::new(history.header().clone(), names, events, history.is_complete())
 }
 
 /// The three claims that take longest.

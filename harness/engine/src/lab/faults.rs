@@ -176,6 +176,13 @@ impl Lab {
         }
     }
 
+    /// What was done to a replica that is removed for good stays done: nothing of it is healed.
+    pub(super) fn faults_are_forgotten(&self, name: &str) {
+        for (number, _) in self.faults_of(name) {
+            self.state().faults.remove(&number);
+        }
+    }
+
     /// A component that was started again is no longer killed.
     pub(super) fn ended_faults_are_over(&self, name: &str) {
         let over: Vec<(u32, Fault)> = {

@@ -451,6 +451,7 @@ impl Lab {
     /// If the runtime fails.
     pub async fn remove_replica(&self, name: &str) -> Result<(), LabError> {
         let entry = self.take_out(name).ok_or_else(|| LabError::Unknown(name.to_owned()))?;
+        self.faults_are_forgotten(name);
         self.dispose(entry).await
     }
 

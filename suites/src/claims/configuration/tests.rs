@@ -352,6 +352,23 @@ fn equal_or_slower_local_starts_break_cfg_03_at_either_latency() {
 }
 
 #[test]
+fn starts_that_take_any_time_show_neither() {
+    let mut history = HistoryBuilder::new("paired-starts");
+    history.proven_fault("delay", "eu-management->control-plane", 1, 60_900);
+    history.proven_fault("delay", "eu-management->control-plane", 60_910, 190_000);
+    history.at_ms(1).mark(PAIR_LATENCY, "near", 100_000).at_ms(60_910).mark(PAIR_LATENCY, "far", 1_000_000);
+    for start in 0..60_u64 {
+        let (replica, kind, least) = if start % 2 == 0 { ("eu-3", LOCAL, 500) } else { ("eu-4", REMOTE, 560) };
+        let at = 1000 + start * 2000;
+        history.at_ms(at - 10).mark(START_KIND, replica, kind).replica(replica, ReplicaState::Gone);
+        history.at_ms(at).replica(replica, ReplicaState::Starting);
+        history.at_ms(at + least + (start / 2 * 389) % 800).ok(canary(replica));
+    }
+    let verdict = judge(CLAIMS, "CFG-03", &[&history.build()]);
+    assert!(reason(&verdict).1.contains("may differ, or not, by chance"), "{verdict:?}");
+}
+
+#[test]
 fn pairs_at_one_latency_only_are_too_few() {
     let mut history = HistoryBuilder::new("paired-starts");
     history.at_ms(1).mark(PAIR_LATENCY, "near", 100_000);

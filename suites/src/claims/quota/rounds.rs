@@ -20,34 +20,34 @@ use std::time::Duration;
 
 /// One round of one key.
 #[derive(Debug)]
-pub(super) struct Round<'h> {
+pub(crate) struct Round<'h> {
     /// Its key.
-    pub(super) key: Name,
+    pub(crate) key: Name,
     /// Its number.
     pub(super) number: i64,
     /// When its mark was set, ns.
     pub(super) marked: u64,
     /// Position of its mark.
-    pub(super) event: usize,
+    pub(crate) event: usize,
     /// Phase in force at the mark.
     pub(super) phase: Name,
     /// Variant in force at the mark.
-    pub(super) variant: Name,
+    pub(crate) variant: Name,
     /// Length of the window, ns.
-    pub(super) window: u64,
+    pub(crate) window: u64,
     /// When its first request was sent, ns.
-    pub(super) first_sent: u64,
+    pub(crate) first_sent: u64,
     /// End of the stretch that certainly is in one window, ns.
-    pub(super) sure: u64,
+    pub(crate) sure: u64,
     /// Whether the key was quiet for a window before.
-    pub(super) clean: bool,
+    pub(crate) clean: bool,
     /// Whether it was repeated with another key, because the harness was late in it.
-    pub(super) repeated: bool,
+    pub(crate) repeated: bool,
     /// Whether the machine stood still near one of its requests for so long that a store which is fine can seem lost: what is admitted too much is
     /// then nobody's.
-    pub(super) starved: bool,
+    pub(crate) starved: bool,
     /// Its requests in the order in which they were invoked.
-    pub(super) calls: Vec<Seen<'h>>,
+    pub(crate) calls: Vec<Seen<'h>>,
 }
 
 /// How far from a request a stall may be to have touched it.
@@ -65,7 +65,7 @@ fn stalls(history: &History) -> Vec<u64> {
 }
 
 /// `machine-busy`, for rounds in which too much was admitted while the machine stood still.
-pub(super) fn starved(history: &History, label: &str) -> Reason {
+pub(crate) fn starved(history: &History, label: &str) -> Reason {
     let text = format!(
         "`{}`: {label}: more was admitted than allowed, but the machine stood still for {STALL_MS:.0} ms and more in it",
         history.experiment()
@@ -75,11 +75,11 @@ pub(super) fn starved(history: &History, label: &str) -> Reason {
 
 /// What a window may have.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rule {
+pub(crate) struct Rule {
     /// Q.
-    pub(super) quota: u64,
+    pub(crate) quota: u64,
     /// How many fillings a stretch shorter than a window can hold: 1, or 2 where its alignment is not known.
-    pub(super) fillings: u64,
+    pub(crate) fillings: u64,
     /// `s` in seconds.
     pub(super) sync_s: f64,
     /// Whether all keys share a bucket, for all that is known (token bucket).
@@ -90,7 +90,7 @@ pub(super) struct Rule {
 
 impl Rule {
     /// The rule of the deployment under test.
-    pub(super) fn of(scope: &Scope<'_>) -> Self {
+    pub(crate) fn of(scope: &Scope<'_>) -> Self {
         Self { sync_s: scope.parameters.number("sync_interval"), ..Self::strict(scope.deployment) }
     }
 
@@ -109,7 +109,7 @@ impl Rule {
 }
 
 /// The rounds of a history in the order of their marks.
-pub(super) fn rounds<'h>(history: &'h History, rule: &Rule) -> Vec<Round<'h>> {
+pub(crate) fn rounds<'h>(history: &'h History, rule: &Rule) -> Vec<Round<'h>> {
     let names = history.names().len();
     let mut rounds = opened(history);
     // Last round of each key so far, by the key's index; the next one of the same key.
@@ -211,13 +211,13 @@ fn settle_edges(rounds: &mut [Round<'_>], strays: &[(Name, u64)], rule: &Rule) {
 
 impl<'h> Round<'h> {
     /// The requests that were sent in the sure stretch.
-    pub(super) fn sure_calls(&self) -> impl Iterator<Item = &Seen<'h>> + Clone {
+    pub(crate) fn sure_calls(&self) -> impl Iterator<Item = &Seen<'h>> + Clone {
         let sure = self.sure;
         self.calls.iter().filter(move |seen| seen.sent < sure)
     }
 
     /// `client-3, round 2 (skewed)`.
-    pub(super) fn label(&self, history: &History) -> String {
+    pub(crate) fn label(&self, history: &History) -> String {
         let (key, variant) = (history.text(self.key), history.text(self.variant));
         if variant.is_empty() {
             format!("key `{key}`, round {}", self.number)
@@ -241,9 +241,9 @@ impl<'h> Round<'h> {
 
 /// How requests fared, as far as it is certain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// Arrived at the upstream.
-    pub(super) admitted: u64,
+    pub(crate) admitted: u64,
     /// Did not, and were answered with a rejection.
     pub(super) rejected: u64,
     /// Did not, and nobody can tell whether they were counted.
@@ -252,7 +252,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Of these requests.
-    pub(super) fn of<'a, 'h: 'a>(calls: impl Iterator<Item = &'a Seen<'h>>) -> Self {
+    pub(crate) fn of<'a, 'h: 'a>(calls: impl Iterator<Item = &'a Seen<'h>>) -> Self {
         let mut tally = Self::default();
         for seen in calls {
             let slot = match seen.outcome {
@@ -267,31 +267,31 @@ impl Tally {
     }
 
     /// Requests that certainly reached the gateway.
-    pub(super) fn demand(&self) -> u64 {
+    pub(crate) fn demand(&self) -> u64 {
         self.admitted.saturating_add(self.rejected)
     }
 }
 
 /// Admissions held against the bound.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Count {
+pub(crate) struct Count {
     /// Admitted in the sure stretch.
-    pub(super) admitted: u64,
+    pub(crate) admitted: u64,
     /// `fillings x Q + sum(r_i x s) + C`; `C` is only looked at when it matters.
-    pub(super) limit: f64,
+    pub(crate) limit: f64,
     /// The window's mark, the first admission over the bound and the last; empty within it.
-    pub(super) over: Vec<EventRef>,
+    pub(crate) over: Vec<EventRef>,
 }
 
 impl Count {
     /// Whether the bound is broken.
-    pub(super) fn broken(&self) -> bool {
+    pub(crate) fn broken(&self) -> bool {
         !self.over.is_empty()
     }
 }
 
 /// Counts the admissions among `calls` that arrived before `until`, against the bound of one counter.
-pub(super) fn against_bound<'a, 'h: 'a>(
+pub(crate) fn against_bound<'a, 'h: 'a>(
     history: &History,
     rule: &Rule,
     stretch: (u64, u64),

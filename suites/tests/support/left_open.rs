@@ -1,0 +1,19 @@
+//! May a test leave a claim open? Only for what the machine can be the reason of, and only where the kernel says that it was busy.
+
+use crate::pressure::Pressure;
+use gatecrash_model::Verdict;
+
+/// Why a claim may be left open for the machine's sake: too little was seen, too late, or on a machine that was not the same throughout.
+const FOR_THE_MACHINE: [&str; 4] = ["machine-busy", "harness-late", "no-steady-state", "too-few-samples"];
+
+/// Whether `verdict` is left open for the machine's sake, and the machine was busy; then says so.
+#[expect(clippy::print_stderr, reason = "test programs with a main of their own")]
+pub(crate) fn left_open(claim: &str, verdict: &Verdict, pressure: &Pressure) -> bool {
+    let Verdict::Inconclusive(reason) = verdict else { return false };
+    let Some(free) = pressure.free_if_busy().filter(|_| FOR_THE_MACHINE.contains(&reason.code.as_str())) else {
+        return false;
+    };
+    let (free, code, text) = (free * 100.0, &reason.code, &reason.text);
+    eprintln!("{claim} is LEFT OPEN, {free:.0} % of the machine's time was free: {code}: {text}");
+    true
+}
