@@ -26,6 +26,7 @@ mod revocation;
 mod rolling_restart;
 mod rounds;
 mod samples;
+mod site_local;
 mod site_loss;
 mod sites;
 mod slow_contracts;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Experiment> {
         configuration_changes::EXPERIMENT,
         control_plane_outage::EXPERIMENT,
         component_loss::EXPERIMENT,
+        site_local::EXPERIMENT,
         data_path::EXPERIMENT,
     ]
 }
@@ -80,6 +82,11 @@ pub fn all() -> Vec<Experiment> {
 /// Whether nothing may run beside an experiment: those that compare percentiles of a few milliseconds. Another lab that
 /// starts a dozen processes or containers moves them more than what they are there to find.
 pub(crate) fn runs_alone(experiment: &Experiment) -> bool {
-    [control_plane_outage::EXPERIMENT.name, component_loss::EXPERIMENT.name, data_path::EXPERIMENT.name]
-        .contains(&experiment.name)
+    [
+        control_plane_outage::EXPERIMENT.name,
+        component_loss::EXPERIMENT.name,
+        site_local::EXPERIMENT.name,
+        data_path::EXPERIMENT.name,
+    ]
+    .contains(&experiment.name)
 }
