@@ -170,7 +170,6 @@ pub enum RouteBackend {
 impl RouteBackend {
     /// Whether it is the own site's. (By reference: serde asks that way.)
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that `skip_serializing_if` wants")]
     pub fn is_local(&self) -> bool {
         *self == Self::Local
     }
