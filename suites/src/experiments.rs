@@ -28,6 +28,7 @@ mod rolling_restart;
 mod rounds;
 mod samples;
 mod scaling;
+mod site_local;
 mod site_loss;
 mod sites;
 mod slow_contracts;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Experiment> {
         configuration_changes::EXPERIMENT,
         control_plane_outage::EXPERIMENT,
         component_loss::EXPERIMENT,
+        site_local::EXPERIMENT,
         data_path::EXPERIMENT,
     ]
 }
@@ -84,6 +86,11 @@ pub fn all() -> Vec<Experiment> {
 /// Whether nothing may run beside an experiment: those that compare percentiles of a few milliseconds. Another lab that
 /// starts a dozen processes or containers moves them more than what they are there to find.
 pub(crate) fn runs_alone(experiment: &Experiment) -> bool {
-    [control_plane_outage::EXPERIMENT.name, component_loss::EXPERIMENT.name, data_path::EXPERIMENT.name]
-        .contains(&experiment.name)
+    [
+        control_plane_outage::EXPERIMENT.name,
+        component_loss::EXPERIMENT.name,
+        site_local::EXPERIMENT.name,
+        data_path::EXPERIMENT.name,
+    ]
+    .contains(&experiment.name)
 }

@@ -10,7 +10,6 @@ const DOCUMENTS: [(char, u32); 2] = [('I', 21), ('M', 20)];
 /// Sentences that no claim is about, and why.
 const NOTES: &[(&str, &str)] = &[
     ("I2", "no claim of its own: every claim runs at every site of any deployment"),
-    ("I3", "a backend of the own site: BAL-03, which is not built yet"),
     ("I9", "context: nothing can be observed of it"),
     ("M4", "at least two replicas: AVL-01, which is not built yet"),
     ("M8", "a spike on the replicas that are left: BAL-02, which is not built yet"),

@@ -104,6 +104,9 @@ pub struct LabOptions {
     /// Whether the deployment's platform may act, if it has one: from [`Lab::start_platform`] on. Experiments that kill and pause
     /// replicas for themselves must not be disturbed.
     pub platform: bool,
+    /// Whether there is one route more, whose backend is the upstream of the next site, and a link from each replica to that one. Only where
+    /// there are two sites; no other lab has either, so that no other story meets them.
+    pub remote_route: bool,
 }
 
 /// A window as an experiment wants it.
@@ -344,6 +347,9 @@ impl Lab {
 /// The setting that puts a replica's clock off, in milliseconds.
 const CLOCK_SETTING: &str = "clockOffsetMs";
 
+/// The setting with which routes may have their backend in another site.
+const REMOTE_SETTING: &str = "remoteBackend";
+
 /// Value of the setting `revocation` with which the gateway asks the identity provider about tokens.
 const INTROSPECTION: &str = "introspection";
 
@@ -376,6 +382,9 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     }
     if ["concurrency", "queue"].iter().all(|name| adapter.settings.contains_key(*name)) {
         all.insert(Capability::Concurrency);
+    }
+    if adapter.settings.contains_key(REMOTE_SETTING) {
+        all.insert(Capability::RemoteBackend);
     }
     if adapter.token.is_none() {
         all.remove(&Capability::TokenIssue);

@@ -83,6 +83,8 @@ pub enum Capability {
     ClockOffset,
     /// A replica's concurrency can be bounded: its adapter has the settings `concurrency` and `queue`.
     Concurrency,
+    /// A route can have its backend in another site: the gateway's adapter has the setting `remoteBackend`.
+    RemoteBackend,
     /// The gateway counts quota.
     Quota,
     /// There is a shared store that counts quota and can fail.

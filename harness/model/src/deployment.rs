@@ -150,6 +150,29 @@ pub struct Route {
     /// Policies in the order in which they run; none: the route is open.
     #[serde(default)]
     pub policies: Vec<Policy>,
+    /// Whose upstream its requests go to. A deployment's own routes are local; see [`Deployment::with_remote_route`].
+    #[serde(default, skip_serializing_if = "RouteBackend::is_local")]
+    #[schemars(skip)]
+    pub backend: RouteBackend,
+}
+
+/// Whose upstream a route's requests go to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteBackend {
+    /// That of the site that the request entered.
+    #[default]
+    Local,
+    /// That of the site next to it ([`Deployment::next_site`]).
+    Remote,
+}
+
+impl RouteBackend {
+    /// Whether it is the own site's. (By reference: serde asks that way.)
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        *self == Self::Local
+    }
 }
 
 /// A policy of a route.
@@ -275,6 +298,39 @@ impl Deployment {
         })
     }
 
+    /// The site next to the one called `name`, and after the last the first; `None` if there is no other.
+    #[must_use]
+    pub fn next_site(&self, name: &str) -> Option<&Site> {
+        let at = self.sites.iter().position(|site| site.name == name)?;
+        self.sites.iter().cycle().nth(at.saturating_add(1)).filter(|next| next.name != name)
+    }
+
+    /// The route whose backend is in another site; `None` if there is none.
+    #[must_use]
+    pub fn remote_route(&self) -> Option<&Route> {
+        self.routes.iter().find(|route| route.backend == RouteBackend::Remote)
+    }
+
+    /// The deployment with one route more, the last, whose backend is in another site: guarded as its plain route is, under a name and a path
+    /// of its own. The same deployment if it has one site.
+    #[must_use]
+    pub fn with_remote_route(mut self) -> Self {
+        if self.sites.len() < 2 {
+            return self;
+        }
+        let others = [Policy::ClientId, Policy::Quota];
+        let plain = self.route_with(&[Policy::Jwt], &others).or_else(|| self.route_with(&[], &others));
+        let policies = plain.map(|route| route.policies.clone()).unwrap_or_default();
+        let taken = |name: &str| self.routes.iter().any(|route| route.name == name || route.path == format!("/{name}"));
+        let name = std::iter::once("remote".to_owned())
+            .chain((2_u32..).map(|number| format!("remote-{number}")))
+            .find(|name| !taken(name))
+            .unwrap_or_default();
+        let path = format!("/{name}");
+        self.routes.push(Route { name, path, policies, backend: RouteBackend::Remote });
+        self
+    }
+
     /// All durations multiplied by `scale`; counts, rates and quotas stay.
     #[must_use]
     pub fn scaled(&self, scale: f64) -> Self {
@@ -290,5 +346,50 @@ impl Deployment {
             platform.probe_timeout = by(platform.probe_timeout);
         }
         scaled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment(sites: &str, routes: &str) -> Deployment {
+        let text =
+            format!("version: \"1.0\"\nname: edge\nprofile: a\ngateway: {{adapter: x}}\nsites: [{sites}]\n{routes}");
+        yaml::parse("edge.yaml", &text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    const SITES: &str = "{name: eu, replicas: 1}, {name: us, replicas: 1}, {name: asia, replicas: 1}";
+
+    #[test]
+    fn sites_are_next_to_each_other_in_a_ring() {
+        let three = deployment(SITES, "");
+        let next = |name| three.next_site(name).map(|site| site.name.as_str());
+        assert_eq!([next("eu"), next("us"), next("asia"), next("mars")], [Some("us"), Some("asia"), Some("eu"), None]);
+        assert_eq!(deployment("{name: eu, replicas: 1}", "").next_site("eu"), None);
+    }
+
+    #[test]
+    fn the_remote_route_is_guarded_as_the_plain_one_under_a_name_that_is_free() {
+        let whole = deployment(SITES, "").with_remote_route();
+        let remote = whole.remote_route().unwrap();
+        assert_eq!((remote.name.as_str(), remote.path.as_str()), ("remote", "/remote"));
+        assert_eq!(remote.policies, [Policy::Jwt]);
+        let routes = "routes: [{name: remote, path: /a}, {name: b, path: /remote-2}]\n";
+        let taken = deployment(SITES, routes).with_remote_route();
+        assert_eq!(taken.remote_route().map(|route| route.path.as_str()), Some("/remote-3"));
+        assert_eq!(taken.routes.len(), 3);
+        assert_eq!(taken.remote_route().map(|route| route.policies.len()), Some(0));
+    }
+
+    #[test]
+    fn one_site_has_no_remote_route_and_local_ones_do_not_name_their_backend() {
+        let one = deployment("{name: eu, replicas: 1}", "").with_remote_route();
+        assert_eq!(one.remote_route(), None);
+        assert!(!serde_json::to_string(&one.routes).unwrap().contains("backend"));
+        let whole = deployment(SITES, "").with_remote_route();
+        let text = serde_json::to_string(&whole.routes).unwrap();
+        assert!(text.contains(r#""backend":"remote""#), "{text}");
+        assert_eq!(serde_json::from_str::<Vec<Route>>(&text).unwrap(), whole.routes);
     }
 }

@@ -262,6 +262,9 @@ pub struct GatewayConfig {
     pub gateway_client: Option<Client>,
     /// `http://` address of the upstream.
     pub upstream: String,
+    /// `http://` address of the upstream of the next site, for routes whose backend is there; empty: none.
+    #[serde(default)]
+    pub remote_upstream: String,
     /// Milliseconds between two polls of the control plane.
     pub poll_interval_ms: u64,
     /// Milliseconds that one call to the control plane may take.

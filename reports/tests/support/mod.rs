@@ -3,8 +3,8 @@
 
 use gatecrash_model::claim::{ClaimId, Level};
 use gatecrash_model::deployment::{
-    ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, Site, Store, StoreKind, StoreScope, Successor,
-    WindowAlignment,
+    ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store, StoreKind,
+    StoreScope, Successor, WindowAlignment,
 };
 use gatecrash_model::history::FaultStage;
 use gatecrash_model::history::build::{HistoryBuilder, call};
@@ -191,6 +191,7 @@ fn deployment() -> Deployment {
         name: name.to_owned(),
         path: format!("/{name}"),
         policies: policies.to_vec(),
+        backend: RouteBackend::Local,
     };
     Deployment {
         name: "flex-managed".to_owned(),

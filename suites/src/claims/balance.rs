@@ -1,9 +1,14 @@
-//! Do replicas get equal shares: always, and again after one of them was lost?
+//! Do replicas get equal shares: always, and again after one of them was lost? And do requests stay in the site whose backend they are for?
 
+mod crossings;
 mod even;
+mod site_local;
+#[cfg(test)]
+mod site_local_tests;
 #[cfg(test)]
 mod tests;
 
+use crate::claims::configuration::SLO;
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// Variant of the phase `hold` in which each request has a connection of its own.
@@ -11,8 +16,21 @@ pub(crate) const NEW: &str = "new-connections";
 /// Variant in which connections stay.
 pub(crate) const KEPT: &str = "keep-alive";
 
+/// Name of the experiment with routes to backends of the own site and of the next one.
+pub(crate) const SITE_LOCAL: &str = "site-local-backends";
+/// Stream of the requests whose backend is in the next site.
+pub(crate) const REMOTE: &str = "remote";
+/// Variant in which the links to the backend of the own site refuse.
+pub(crate) const OWN: &str = "own";
+/// Variant in which the links between sites are slow.
+pub(crate) const SLOW: &str = "delay";
+/// Variants in which the links between sites carry nothing.
+pub(crate) const CUT: [&str; 2] = ["blackhole", "refuse"];
+/// Variant in which the links between sites are as they were.
+pub(crate) const HEALED: &str = "healed";
+
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[BAL_01];
+pub(crate) const CLAIMS: &[Claim] = &[BAL_01, BAL_03];
 
 const BAL_01: Claim = Claim {
     id: "BAL-01",
@@ -50,4 +68,43 @@ const BAL_01: Claim = Claim {
     on_busy_machine: OnBusyMachine::Excused,
     minimum: 100,
     check: even::bal_01,
+};
+
+const BAL_03: Claim = Claim {
+    id: "BAL-03",
+    statement: "a request for a backend of its own site stays in the site; slow and cut links between sites touch only the routes that need them, and those only as long as they last",
+    source: "seeds I3, I10; claims.md section 3, rows 16, 45, 48",
+    level: Level::Core,
+    parameters: &[
+        SLO,
+        Parameter {
+            name: "p95_ratio",
+            default: Some(Value::Number(1.05)),
+            min: 1.0,
+            max: 10.0,
+            words: &[],
+            help: "largest p95 of local routes in a fault over the p95 before it; 5 ms more than before always pass (default: ours)",
+        },
+        Parameter {
+            name: "stall",
+            default: Some(Value::Millis(1000.0)),
+            min: 10.0,
+            max: 60_000.0,
+            words: &[],
+            help: "longest time that a request on a local route may take in a fault (default: ours)",
+        },
+        Parameter {
+            name: "recovers",
+            default: Some(Value::Seconds(5.0)),
+            min: 0.1,
+            max: 3600.0,
+            words: &[],
+            help: "after its own backend was away, how long a gateway may still serve a local route from another site (default: ours)",
+        },
+    ],
+    needs: &[Capability::RemoteBackend, Capability::TwoSites, Capability::NetworkFaults],
+    reads: Reads::Experiments(&[SITE_LOCAL]),
+    on_busy_machine: OnBusyMachine::Stands,
+    minimum: site_local::MINIMUM,
+    check: site_local::bal_03,
 };

@@ -5,6 +5,8 @@ mod management;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use data_path::stall;
+
 use crate::claims::configuration::SLO;
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 

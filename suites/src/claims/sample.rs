@@ -4,7 +4,7 @@ use crate::claims::configuration::{START_KIND, START_VARIANT};
 use crate::claims::latency::{LATENCY_US, UPSTREAM_CUT};
 use gatecrash_model::claim::{Claim, Parameters, Scope, Value};
 use gatecrash_model::deployment::{
-    ControlPlane, Gateway, Platform, Policy, Quota, Route, Site, Successor, WindowAlignment,
+    ControlPlane, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Successor, WindowAlignment,
 };
 use gatecrash_model::history::build::HistoryBuilder;
 use gatecrash_model::history::event::mark;
@@ -28,6 +28,7 @@ pub(crate) fn deployment() -> Deployment {
         name: name.to_owned(),
         path: format!("/{name}"),
         policies: policies.to_vec(),
+        backend: RouteBackend::Local,
     };
     Deployment {
         name: "sample".to_owned(),

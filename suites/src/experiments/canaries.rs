@@ -15,15 +15,19 @@ fn keys() -> Vec<String> {
 /// # Errors
 /// If there is no plain route.
 pub(super) fn traffic(lab: &Lab, replicas: &[Replica], rate_per_s: f64) -> Result<Traffic, LabError> {
-    let route = plain(lab)?;
-    Ok(lab.traffic(TrafficSpec {
-        stream: stream::TRAFFIC.to_owned(),
+    Ok(on_route(lab, replicas, stream::TRAFFIC, &plain(lab)?, rate_per_s))
+}
+
+/// Valid requests of `stream` on `route` over `replicas`, so many a second in all.
+pub(super) fn on_route(lab: &Lab, replicas: &[Replica], stream: &str, route: &str, rate_per_s: f64) -> Traffic {
+    lab.traffic(TrafficSpec {
+        stream: stream.to_owned(),
         targets: replicas.iter().map(|replica| (Target::Replica(replica.name.clone()), 1)).collect(),
-        route,
+        route: route.to_owned(),
         keys: keys(),
         rate_per_s,
         timeout: None,
-    }))
+    })
 }
 
 /// The route without contracts and quota, with tokens if there is one.

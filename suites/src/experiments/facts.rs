@@ -3,7 +3,7 @@
 use crate::claims::configuration::{CHANGE, FACT, GUARDED, fact};
 use futures::future::join_all;
 use gatecrash_engine::lab::{Call, Lab, LabError, Replica, Target};
-use gatecrash_model::deployment::{Policy, Route};
+use gatecrash_model::deployment::{Policy, Route, RouteBackend};
 use gatecrash_model::operation::Credential;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) fn told(lab: &Lab, route: &str, old: u16, new: u16) {
 /// A route of this name that is guarded or open.
 pub(super) fn route(name: &str, state: u16) -> Route {
     let policies = if state == GUARDED { vec![Policy::Jwt] } else { Vec::new() };
-    Route { name: name.to_owned(), path: format!("/{name}"), policies }
+    Route { name: name.to_owned(), path: format!("/{name}"), policies, backend: RouteBackend::Local }
 }
 
 /// Looks at a replica until it showed all of `facts` for a while; gives up after `patience`, which is scaled.

@@ -52,6 +52,9 @@ impl Lab {
         if let Some(window) = options.quota_window {
             deployment.quota.window = window.at(kit.scale);
         }
+        if options.remote_route {
+            deployment = deployment.with_remote_route();
+        }
         let network = kit.runtime.network(experiment).await?;
         let header = Header {
             format: format::FORMAT.to_owned(),

@@ -171,6 +171,9 @@ impl Lab {
         let Some(site) = self.deployment().site(&replica.site) else { return BTreeMap::new() };
         let mut roles =
             vec![("upstream", site.upstream(), FIXTURE_PORT), ("identity", IDENTITY.to_owned(), FIXTURE_PORT)];
+        if let Some(upstream) = topology::remote_upstream(self.deployment(), site) {
+            roles.push(("remoteUpstream", upstream, FIXTURE_PORT));
+        }
         if let Some(store) = self.deployment().store_of(&site.name) {
             roles.push(("store", store, STORE_PORT));
         }

@@ -104,6 +104,9 @@ pub(super) fn replica_links(
         all.push(LinkKey::new(PLATFORM, replica, data));
     }
     all.push(LinkKey::new(replica, &site.upstream(), FIXTURE_PORT));
+    if let Some(upstream) = remote_upstream(deployment, site) {
+        all.push(LinkKey::new(replica, &upstream, FIXTURE_PORT));
+    }
     all.push(LinkKey::new(replica, IDENTITY, FIXTURE_PORT));
     if let Some(store) = deployment.store_of(&site.name) {
         all.push(LinkKey::new(replica, &store, STORE_PORT));
@@ -115,6 +118,12 @@ pub(super) fn replica_links(
         all.push(LinkKey::new(replica, &site.management_ingress(), FIXTURE_PORT));
     }
     all
+}
+
+/// The upstream of the next site, if there is a route whose backend it is.
+pub(super) fn remote_upstream(deployment: &Deployment, site: &Site) -> Option<String> {
+    deployment.remote_route()?;
+    deployment.next_site(&site.name).map(Site::upstream)
 }
 
 /// Port of the gateway's data listener.

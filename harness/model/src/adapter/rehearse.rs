@@ -42,6 +42,9 @@ impl Adapter {
         if deployment.site_store {
             link.insert("siteStore".to_owned(), to(8080));
         }
+        if deployment.next_site(&site.name).is_some() {
+            link.insert("remoteUpstream".to_owned(), to(8080));
+        }
         let replica = ReplicaContext {
             name: format!("{}-{index}", site.name),
             site: site.name.clone(),

@@ -24,7 +24,8 @@ pub struct Context<'a> {
     pub files: String,
     /// The replica's local disk, as it sees it: survives restarts unless wiped.
     pub disk: String,
-    /// Links by role: `upstream` and `identity`; `controlPlane`, `store`, `siteStore` where the deployment has one.
+    /// Links by role: `upstream` and `identity`; `controlPlane`, `store`, `siteStore` where the deployment has one; `remoteUpstream`, that of
+    /// the next site, where an experiment has a route to it.
     pub link: BTreeMap<String, LinkContext>,
     /// The deployment, scaled.
     pub deployment: &'a Deployment,

@@ -1,8 +1,8 @@
 //! Deployments as written: YAML to the checked form, with its limits, its defaults and the one conversion.
 
 use super::{
-    ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, Site, Store, StoreKind, StoreScope, Successor,
-    WindowAlignment,
+    ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store, StoreKind,
+    StoreScope, Successor, WindowAlignment,
 };
 use crate::input::fields::{self, Fields, written_duration};
 use crate::input::tree::{self, Node};
@@ -260,7 +260,7 @@ fn routes(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Vec<Route>> {
         paths.extend(path.clone().map(|path| (path, keys.place("path"))));
         keys.finish(mistakes);
         if let (Some(name), Some(path), Some(policies)) = (name, path, policies) {
-            routes.push(Route { name, path, policies });
+            routes.push(Route { name, path, policies, backend: RouteBackend::Local });
         }
     }
     fields::distinct(names.into_iter(), "route", mistakes);
@@ -324,6 +324,7 @@ fn default_routes() -> Vec<Route> {
         name: name.to_owned(),
         path: format!("/{name}"),
         policies: policies.to_vec(),
+        backend: RouteBackend::Local,
     };
     vec![
         route("plain", &[Policy::Jwt]),
@@ -337,8 +338,8 @@ fn default_routes() -> Vec<Route> {
 mod tests {
     use super::{ALIGNMENTS, POLICIES, STORE_KINDS, STORE_SCOPES, SUCCESSORS, parse};
     use crate::deployment::{
-        ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, Site, Store, StoreKind, StoreScope,
-        Successor, WindowAlignment,
+        ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store, StoreKind,
+        StoreScope, Successor, WindowAlignment,
     };
     use crate::input::fields::written_duration;
     use crate::profile::Scalar;
@@ -603,6 +604,7 @@ mod tests {
                             path: format!("/{name}"),
                             name,
                             policies: policies.into_iter().map(|(_, policy)| policy).collect(),
+                            backend: RouteBackend::Local,
                         })
                         .collect(),
                     quota: Quota { limit: quota.0, window: quota.1, alignment: quota.2.1 },

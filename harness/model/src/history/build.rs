@@ -112,6 +112,12 @@ impl HistoryBuilder {
         op
     }
 
+    /// Operation `op` arrived at `upstream`, half of [`Self::takes_ns`] from now.
+    pub fn arrived(&mut self, op: u32, upstream: &str, route: &str) -> &mut Self {
+        let (upstream, route) = (upstream.to_owned(), route.to_owned());
+        self.push(self.now.saturating_add(self.takes_ns / 2), EventKind::Arrived { op, upstream, route })
+    }
+
     /// An operation that was admitted and answered 200 by its target.
     pub fn ok(&mut self, operation: Operation<String>) -> u32 {
         let answer = Answer { status: 200, replica: operation.target.clone(), ..Answer::default() };

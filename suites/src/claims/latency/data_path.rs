@@ -24,8 +24,8 @@ const VARIANTS: [(&str, &str); 4] = [
     ("upstream", "other sites, one cut off its upstream"),
 ];
 
-/// The first request that took longer than a stall may, and how long the longest did (ms).
-fn stall(history: &History, within: &[Phase], allowed_ms: f64) -> (f64, Option<(String, EventRef)>) {
+/// Of the traffic within some stretches: the first request that took longer than a stall may, and how long the longest did (ms).
+pub(crate) fn stall(history: &History, within: &[Phase], allowed_ms: f64) -> (f64, Option<(String, EventRef)>) {
     let (mut longest, mut first) = (0.0_f64, None);
     for seen in stream(history, streams::TRAFFIC) {
         let at = seen.view.intended_at(history.events());

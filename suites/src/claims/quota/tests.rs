@@ -5,7 +5,7 @@ use super::{CLAIMS, RESTART, SHARED, STORE_LOSS, STORE_MISBEHAVES};
 use crate::claims::common::ms;
 use gatecrash_model::claim::{Claim, Parameters, Scope, Value};
 use gatecrash_model::deployment::{
-    Deployment, Gateway, Quota, Route, Site, Store, StoreKind, StoreScope, WindowAlignment,
+    Deployment, Gateway, Quota, Route, RouteBackend, Site, Store, StoreKind, StoreScope, WindowAlignment,
 };
 use gatecrash_model::history::build::{HistoryBuilder, call, with};
 use gatecrash_model::history::event::mark;
@@ -34,7 +34,12 @@ fn deployment() -> Deployment {
         store: Some(Store { kind: StoreKind::Redis, scope: StoreScope::Site }),
         site_store: false,
         platform: None,
-        routes: vec![Route { name: "metered".to_owned(), path: "/metered".to_owned(), policies: Vec::new() }],
+        routes: vec![Route {
+            name: "metered".to_owned(),
+            path: "/metered".to_owned(),
+            policies: Vec::new(),
+            backend: RouteBackend::Local,
+        }],
         quota: Quota { limit: Q, window: Duration::from_secs(1), alignment: WindowAlignment::FirstRequest },
     }
 }
