@@ -333,12 +333,13 @@ fn starts((from, to): (u64, u64), window: u64) -> impl Iterator<Item = u64> {
 
 /// Processor time over time in `from..to` (ns), in percent of a core, of each replica that was asked twice there.
 fn processor_use(history: &History, (from, to): (u64, u64)) -> BTreeMap<Name, f64> {
-    let mut told: BTreeMap<Name, ((u64, i64), (u64, i64))> = BTreeMap::new();
+    // First and last, each with its time.
+    let mut told: BTreeMap<Name, [(u64, i64); 2]> = BTreeMap::new();
     for (at, replica, used_us, _) in history.marks(mark::PROCESSOR_US).filter(|(at, ..)| (from..to).contains(at)) {
-        told.entry(replica).or_insert(((at, used_us), (at, used_us))).1 = (at, used_us);
+        told.entry(replica).or_insert([(at, used_us); 2])[1] = (at, used_us);
     }
     told.into_iter()
-        .filter_map(|(replica, ((first_at, first), (last_at, last)))| {
+        .filter_map(|(replica, [(first_at, first), (last_at, last)])| {
             let took_us = last_at.saturating_sub(first_at) / 1_000;
             let used_us = u64::try_from(last.saturating_sub(first)).ok()?;
             (took_us > 0).then(|| (replica, count(used_us) / count(took_us) * 100.0))

@@ -134,7 +134,7 @@ fn processor_times_are_told_and_judged_by_nobody() {
         assert!(evidence.notes.iter().any(|note| note.contains(words)), "{evidence:?}");
         let missing = "processor time of one that is left, while a replica was missing (killed)";
         let missing = evidence.numbers.iter().find(|number| number.name == missing).unwrap();
-        assert_eq!(missing.value.round(), f64::from(i32::try_from(load[1]).unwrap()));
+        assert!((missing.value - f64::from(i32::try_from(load[1]).unwrap())).abs() < 0.5, "{missing:?}");
     }
 }
 
