@@ -31,7 +31,7 @@ const STEADY: Duration = Duration::from_secs(20);
 const LEAST_STEADY: Duration = Duration::from_secs(2);
 /// How long nobody comes in the place of the one that was killed: the spike is to be seen.
 const SPIKE: Duration = Duration::from_secs(10);
-const LEAST_SPIKE: Duration = Duration::from_millis(1_500);
+const LEAST_SPIKE: Duration = Duration::from_secs(2);
 /// How long a successor is waited for.
 const PATIENCE: Duration = Duration::from_secs(75);
 /// What BAL-02 allows until shares are even again on new connections, and on kept ones.

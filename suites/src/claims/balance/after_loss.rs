@@ -132,6 +132,17 @@ fn ready_since(history: &History, replica: Name, at: u64) -> Option<u64> {
     })
 }
 
+/// From when on a missing replica is known to be missing, ns: until its ingress takes it out, nobody has its share. Where no ingress says so,
+/// from its loss on.
+fn noticed(history: &History, absence: &Absence, back: u64) -> u64 {
+    let out = history.others().find_map(|(_, event)| {
+        let EventKind::Contact { peer, what, .. } = event.kind else { return None };
+        let out = peer == absence.lost && history.text(what) == "out-of-rotation";
+        (out && (absence.fault.from..back).contains(&event.at)).then_some(event.at)
+    });
+    out.unwrap_or(absence.fault.from)
+}
+
 /// A replica that its ingress took out of rotation in `from..to` (ns), other than those that were `lost`: that explains any share.
 fn was_out(history: &History, site: &Site, lost: &[Name], (from, to): (u64, u64)) -> Option<Reason> {
     let ingress = history.name(&site.ingress());
@@ -196,7 +207,7 @@ impl Stretch<'_> {
         let mut mean = Vec::new();
         for absence in self.absences {
             let Some((_, back)) = absence.back else { continue };
-            let asked = within(self.all, absence.fault.from, back);
+            let asked = within(self.all, noticed(self.history, absence, back), back);
             let sent = len(asked.len());
             if sent < LEAST_SPIKE {
                 continue;
