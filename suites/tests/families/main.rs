@@ -48,7 +48,7 @@ const FAMILIES: [Family; 10] = [
         deployment: "datapower-kubernetes",
         scale: 0.1,
         claims: &["AVL-01", "AVL-02", "AVL-03", "AVL-04", "AVL-05", "AVL-06", "BAL-01", "BAL-02"],
-        in_containers: &["BAL-01"],
+        in_containers: &["BAL-01", "BAL-02"],
     },
     Family {
         name: "draining",
