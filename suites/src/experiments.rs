@@ -2,6 +2,7 @@
 
 mod bad_configurations;
 mod balance;
+mod balance_after_loss;
 mod broken_policy;
 mod canaries;
 mod changes_in_an_outage;
@@ -57,6 +58,7 @@ pub fn all() -> Vec<Experiment> {
         site_loss::EXPERIMENT,
         zone_loss::EXPERIMENT,
         replica_loss::EXPERIMENT,
+        balance_after_loss::EXPERIMENT,
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         overload::EXPERIMENT,

@@ -62,10 +62,12 @@ pub fn classify(transport: &Transport, reject_status: u16) -> Effect {
     }
 }
 
-/// A pool of keep-alive connections. Copies share it. Never retries: what is sent is sent once.
+/// A pool of keep-alive connections. Copies share it. Never retries: what is sent is sent once. A request with `Connection: close` has a connection of
+/// its own: it takes none out of the pool.
 #[derive(Clone, Debug)]
 pub struct Client {
     pool: Pool<HttpConnector, Full<Bytes>>,
+    single: Pool<HttpConnector, Full<Bytes>>,
 }
 
 impl Client {
@@ -75,17 +77,23 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(connect_timeout));
+        let single = Pool::builder(TokioExecutor::new())
+            .retry_canceled_requests(false)
+            .pool_max_idle_per_host(0)
+            .build(connector.clone());
         let pool = Pool::builder(TokioExecutor::new())
             .retry_canceled_requests(false)
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Self { pool }
+        Self { pool, single }
     }
 
     /// Sends a request and reads the whole answer, within `timeout`.
     pub async fn send(&self, request: Request<Full<Bytes>>, timeout: Duration) -> Transport {
+        let closes = request.headers().get(hyper::header::CONNECTION).is_some_and(|value| value == "close");
+        let pool = if closes { &self.single } else { &self.pool };
         let exchange = async {
-            let response = match self.pool.request(request).await {
+            let response = match pool.request(request).await {
                 Ok(response) => response,
                 Err(error) => return failure(&error),
             };
@@ -153,6 +161,47 @@ mod tests {
         assert_eq!(classify(&Transport::Broken(None), 429), Effect::Unknown(Indefinite::Broken));
         assert_eq!(classify(&Transport::Malformed, 429), Effect::Unknown(Indefinite::Malformed));
         assert_eq!(classify(&Transport::Timeout, 429), Effect::Unknown(Indefinite::Timeout));
+    }
+
+    /// Answers 200 to whatever comes on any connection, and tells each time on which one, from 1.
+    fn counting(listener: tokio::net::TcpListener) -> tokio::sync::mpsc::UnboundedReceiver<u32> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            for number in 1.. {
+                let Ok((mut stream, _)) = listener.accept().await else { return };
+                let tell = tell.clone();
+                tokio::spawn(async move {
+                    let mut bytes = [0; 4096];
+                    // Each request is small enough to come at once.
+                    while stream.read(&mut bytes).await.is_ok_and(|read| read > 0) {
+                        let _nobody_asks = tell.send(number);
+                        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        told
+    }
+
+    #[tokio::test]
+    async fn what_closes_its_connection_takes_none_that_is_kept() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut told = counting(listener);
+        let client = Client::new(Duration::from_secs(1));
+        for (closes, connection) in [(false, 1), (true, 2), (false, 1), (true, 3), (false, 1)] {
+            let mut request = Request::get(format!("http://{address}/"));
+            if closes {
+                request = request.header("connection", "close");
+            }
+            let request = request.body(Full::default()).unwrap();
+            let transport = client.send(request, Duration::from_secs(5)).await;
+            assert!(matches!(transport, Transport::Answer { .. }), "{transport:?}");
+            assert_eq!(told.recv().await, Some(connection), "closes: {closes}");
+        }
     }
 
     #[tokio::test]

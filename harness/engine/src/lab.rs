@@ -16,6 +16,7 @@ mod lateness;
 mod management;
 mod operations;
 mod platform;
+mod processor;
 mod replicas;
 mod rotation;
 mod secrets;

@@ -261,6 +261,9 @@ pub trait Runtime: Send + Sync {
     /// What the component is doing.
     fn state<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, State>;
 
+    /// Processor time that the component has used since it was started last, user and system; `None` where nobody can say.
+    fn processor_time<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<Duration>>;
+
     /// The last lines of its log, joined by newlines; empty if there is none.
     fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String>;
 

@@ -180,6 +180,8 @@ async fn life() {
     docker.prove_isolation(&network, &all).await.expect("no bypass");
     assert_eq!(docker.log_tail(&network, "eu-1", 5).await, "serving \"eu-1\"");
 
+    assert!(docker.processor_time(&network, "eu-1").await.is_some(), "the engine counts");
+    assert_eq!(docker.processor_time(&network, "eu-9").await, None, "it was never started");
     let (_, address, _) = all.first().expect("eu-1");
     docker.signal(&network, "eu-1", Signal::Pause).await.expect("a pause");
     assert_eq!(docker.state(&network, "eu-1").await, State::Paused);
@@ -189,6 +191,7 @@ async fn life() {
 
     docker.signal(&network, "eu-1", Signal::Kill).await.expect("a kill");
     assert_eq!(docker.state(&network, "eu-1").await, State::Ended("signal 9".to_owned()));
+    assert_eq!(docker.processor_time(&network, "eu-1").await, None, "it has ended");
     let again = docker.start_again(&network, "eu-1").await.expect("a restart");
     assert_eq!(answer(again).await, "start 2", "the disk survives a restart");
     docker.signal(&network, "eu-1", Signal::Pause).await.expect("a pause");

@@ -13,8 +13,12 @@ pub const NO_LIVENESS_PROBE: &str = "platform.no-liveness-probe";
 pub const ADMIN_PORT_ONLY: &str = "platform.admin-port-only";
 /// Defect: the successor comes so late ([`SLOW`]).
 pub const SLOW_RESPAWN: &str = "platform.slow-respawn";
+/// Defect: one lost replica is replaced, and none after it.
+pub const RESPAWNS_ONCE: &str = "platform.respawns-once";
+/// Defect: the successor is put beside a replica that is left, in that one's zone.
+pub const ONE_ZONE: &str = "platform.one-zone";
 /// Defects that a platform has, by the names under which a deployment switches them on.
-pub const DEFECTS: [&str; 3] = [NO_LIVENESS_PROBE, ADMIN_PORT_ONLY, SLOW_RESPAWN];
+pub const DEFECTS: [&str; 5] = [NO_LIVENESS_PROBE, ADMIN_PORT_ONLY, SLOW_RESPAWN, RESPAWNS_ONCE, ONE_ZONE];
 /// What [`SLOW_RESPAWN`] waits after it has found a replica lost, before scaling.
 pub const SLOW: Duration = Duration::from_secs(90);
 
@@ -31,6 +35,10 @@ pub struct Rules {
     pub probes_data: bool,
     /// From finding a replica lost to putting another one in its place.
     pub respawn_after: Duration,
+    /// How many lost replicas are replaced; `None` for all.
+    pub respawns: Option<u32>,
+    /// Whether a successor is put where the lost one was, rather than beside one that is left.
+    pub keeps_zone: bool,
 }
 
 impl Rules {
@@ -46,7 +54,21 @@ impl Rules {
             probes: !has(NO_LIVENESS_PROBE),
             probes_data: !has(ADMIN_PORT_ONLY),
             respawn_after: if has(SLOW_RESPAWN) { slow } else { Duration::ZERO },
+            respawns: has(RESPAWNS_ONCE).then_some(1),
+            keeps_zone: !has(ONE_ZONE),
         }
+    }
+
+    /// Whether a platform that replaced so many replicas may replace another one.
+    #[must_use]
+    pub fn may_replace(&self, replaced: u32) -> bool {
+        self.respawns.is_none_or(|most| replaced < most)
+    }
+
+    /// The zone of the successor of a replica that was in `lost`, where those of its site that are left are in `left` (in order).
+    #[must_use]
+    pub fn zone<'z>(&self, lost: &'z str, left: &[&'z str]) -> &'z str {
+        if self.keeps_zone { lost } else { left.first().copied().unwrap_or(lost) }
     }
 }
 
@@ -261,6 +283,15 @@ mod tests {
         let mut watch = Watch::running();
         assert_eq!(watch.look(S, Seen::Ended, &slow), Some(Finding::Dead));
         assert_eq!((watch.due(9 * S, &slow), watch.due(10 * S, &slow)), (None, Some(Finding::Dead)));
+
+        let once = rules(&[RESPAWNS_ONCE]);
+        assert_eq!((once.may_replace(0), once.may_replace(1)), (true, false));
+        assert!(rules(&[]).may_replace(9));
+
+        let beside = rules(&[ONE_ZONE]);
+        assert_eq!(beside.zone("a", &["b", "c"]), "b");
+        assert_eq!(beside.zone("a", &[]), "a", "nobody is left");
+        assert_eq!(rules(&[]).zone("a", &["b", "c"]), "a");
 
         assert_eq!(rules(&["quota.per-replica"]), rules(&[]));
     }

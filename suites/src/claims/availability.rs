@@ -3,6 +3,9 @@
 //! All of these read the answers that clients got: a request without one counts against service. Losses of a machine that was
 //! busy are told apart by the lateness of the harness, whose requests have a second at least.
 
+mod always;
+#[cfg(test)]
+mod always_tests;
 #[cfg(test)]
 mod component_tests;
 mod components;
@@ -43,7 +46,7 @@ pub(crate) const WHOLE: &str = "zone";
 pub(crate) const FROM_STORE: &str = "zone-from-store";
 
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[AVL_02, AVL_03, AVL_04, AVL_05, AVL_06];
+pub(crate) const CLAIMS: &[Claim] = &[AVL_01, AVL_02, AVL_03, AVL_04, AVL_05, AVL_06];
 
 /// The share of requests that must succeed (claims.md section 5: 99.5 %).
 const SLO: Parameter = Parameter {
@@ -74,6 +77,44 @@ const SILENCE: Parameter = Parameter {
 };
 
 const SITES: &[Capability] = &[Capability::TwoSites, Capability::ReplicaFaults, Capability::NetworkFaults];
+
+const AVL_01: Claim = Claim {
+    id: "AVL-01",
+    statement: "at least R replicas serve at all times, in different zones where there are several: fewer only within T after a loss",
+    source: "seeds M4, M5 (K2: read literally it cannot hold while one of R is replaced); claims.md section 3, rows 6, 21, 65",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "replicas",
+            default: Some(Value::Number(2.0)),
+            min: 1.0,
+            max: 64.0,
+            words: &[],
+            help: "R: replicas of a site that must serve (default: seed M4)",
+        },
+        Parameter {
+            name: "respawn",
+            default: Some(Value::Seconds(60.0)),
+            min: 1.0,
+            max: 600.0,
+            words: &[],
+            help: "T: from the loss of a replica until R serve again; experiments watch for 75 s (default: ours)",
+        },
+        Parameter {
+            name: "zones",
+            default: Some(Value::Number(2.0)),
+            min: 1.0,
+            max: 64.0,
+            words: &[],
+            help: "zones, of those that the site uses, in which replicas must serve whenever all do; 1 asks for nothing (default: seed M5)",
+        },
+    ],
+    needs: &[Capability::TwoReplicas, Capability::ReplicaFaults, Capability::NetworkFaults],
+    reads: Reads::Experiments(&[REPLICA_LOSS]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: sites::MINIMUM,
+    check: always::avl_01,
+};
 
 const AVL_02: Claim = Claim {
     id: "AVL-02",

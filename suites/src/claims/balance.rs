@@ -1,6 +1,9 @@
 //! Do replicas get equal shares: always, and again after one of them was lost? And do requests stay in the site whose backend they are for?
 
 mod crossings;
+mod after_loss;
+#[cfg(test)]
+mod after_loss_tests;
 mod even;
 mod site_local;
 #[cfg(test)]
@@ -10,6 +13,7 @@ mod tests;
 
 use crate::claims::configuration::SLO;
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
+use std::time::Duration;
 
 /// Variant of the phase `hold` in which each request has a connection of its own.
 pub(crate) const NEW: &str = "new-connections";
@@ -29,8 +33,20 @@ pub(crate) const CUT: [&str; 2] = ["blackhole", "refuse"];
 /// Variant in which the links between sites are as they were.
 pub(crate) const HEALED: &str = "healed";
 
+/// Name of the experiment in which a replica is lost, and all are restarted, while shares are watched.
+pub(crate) const SHIFT: &str = "balance-after-loss";
+/// Variant of it: all replicas were restarted, one after the other. (The other one is `losses::KILLED`.)
+pub(crate) const ROLLED: &str = "rolling-restart";
+/// Stream of it: each request on a connection of its own.
+pub(crate) const NEW_CONNECTIONS: &str = "share-new";
+/// Stream of it: requests on kept connections.
+pub(crate) const KEPT_CONNECTIONS: &str = "share-kept";
+/// Over how much time shares are compared: long enough for a few hundred requests. Scaled, and never less than the other.
+pub(crate) const EVEN_WINDOW: Duration = Duration::from_secs(5);
+pub(crate) const LEAST_WINDOW: Duration = Duration::from_secs(1);
+
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[BAL_01, BAL_03];
+pub(crate) const CLAIMS: &[Claim] = &[BAL_01, BAL_02, BAL_03];
 
 const BAL_01: Claim = Claim {
     id: "BAL-01",
@@ -107,4 +123,74 @@ const BAL_03: Claim = Claim {
     on_busy_machine: OnBusyMachine::Stands,
     minimum: site_local::MINIMUM,
     check: site_local::bal_03,
+};
+
+const BAL_02: Claim = Claim {
+    id: "BAL-02",
+    statement: "after the loss of a replica the others take its share for as long as it is missing, and shares are even again within T after another one is ready; after a restart of all, too",
+    source: "seeds M8, M9; claims.md section 3, rows 60, 61",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "spike",
+            default: Some(Value::Number(1.25)),
+            min: 1.0,
+            max: 10.0,
+            words: &[],
+            help: "largest share of a replica while one of k is missing, over the k / (k - 1) of a fair one that it has to take (default: ours)",
+        },
+        Parameter {
+            name: "ratio",
+            default: Some(Value::Number(1.15)),
+            min: 1.0,
+            max: 10.0,
+            words: &[],
+            help: "largest share of a replica over its fair share, for shares to be even (default: ours)",
+        },
+        Parameter {
+            name: "recovers",
+            default: Some(Value::Seconds(30.0)),
+            min: 1.0,
+            max: 600.0,
+            words: &[],
+            help: "T: from the readiness of the new replica until shares are even, each request on a connection of its own; experiments watch for as long (default: ours)",
+        },
+        Parameter {
+            name: "recovers_kept",
+            default: Some(Value::Seconds(60.0)),
+            min: 1.0,
+            max: 600.0,
+            words: &[],
+            help: "T on connections that are kept (default: ours)",
+        },
+        Parameter {
+            name: "starved",
+            default: Some(Value::Number(0.5)),
+            min: 0.0,
+            max: 1.0,
+            words: &[],
+            help: "a new replica with less than this of its fair share is starved (default: ours)",
+        },
+        Parameter {
+            name: "flooded",
+            default: Some(Value::Number(1.5)),
+            min: 1.0,
+            max: 10.0,
+            words: &[],
+            help: "a new replica with more than this of its fair share is flooded (default: ours)",
+        },
+        Parameter {
+            name: "unfair",
+            default: Some(Value::Seconds(10.0)),
+            min: 1.0,
+            max: 600.0,
+            words: &[],
+            help: "for how long a new replica may be starved or flooded; never held to less than 1 s (default: ours)",
+        },
+    ],
+    needs: &[Capability::TwoReplicas, Capability::ReplicaFaults],
+    reads: Reads::Experiments(&[SHIFT]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: after_loss::MINIMUM,
+    check: after_loss::bal_02,
 };

@@ -1,6 +1,6 @@
 //! Replicas of a cluster are lost: one is killed, its successor is killed as soon as it serves, one hangs, one has its data port closed. The
 //! deployment's platform puts others in their places; where there is none, or it does not, the story does so itself in the end. Read by
-//! AVL-03.
+//! AVL-01 and AVL-03.
 
 use super::canaries::plain;
 use super::rounds::cluster;
@@ -26,7 +26,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 /// Steady state.
 const STEADY: Duration = Duration::from_secs(20);
 const LEAST_STEADY: Duration = Duration::from_secs(2);
-/// After the successor of the one that was killed again serves: long enough to see that requests are even again (BAL-02).
+/// After the successor of the one that was killed again serves: long enough to see that nobody is lost again.
 const EVEN: Duration = Duration::from_secs(30);
 const LEAST_EVEN: Duration = Duration::from_millis(2_500);
 /// After any other loss: what was lost by it is told by then.

@@ -66,6 +66,7 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         Needs::TwoSites | Needs::SharedStore | Needs::SharedRevocation => SITES,
         Needs::TwoSigning => STRANGERS,
         Needs::TwoClusters => TWINS,
+        Needs::ThreeReplicas => THREE,
         Needs::PeeredContracts | Needs::KeptOutside => PEERED,
         Needs::Introspection => PROVIDER,
     }
@@ -107,9 +108,12 @@ pub(crate) const PEERED: Shape = Shape {
     name: "peered",
     settings: "contracts: peered, revocation: cluster, keepConfiguration: \"disk,store\"",
     platform: "",
-    limits: &["AVL-03"],
+    limits: &["AVL-01", "AVL-03"],
     ..CLUSTER
 };
+
+/// One cluster of three replicas: with two, whoever is left takes everything, evenly or not.
+const THREE: Shape = Shape { name: "three", sites: &["{name: eu, zones: [a, b, c], replicas: 3}"], ..CLUSTER };
 
 /// One cluster that asks the identity provider about tokens.
 const PROVIDER: Shape = Shape {

@@ -52,8 +52,8 @@ const FAMILIES: [Family; 11] = [
         name: "availability",
         deployment: "datapower-kubernetes",
         scale: 0.1,
-        claims: &["AVL-02", "AVL-03", "AVL-04", "AVL-05", "AVL-06", "BAL-01", "BAL-03"],
-        in_containers: &["BAL-01"],
+        claims: &["AVL-01", "AVL-02", "AVL-03", "AVL-04", "AVL-05", "AVL-06", "BAL-01", "BAL-02", "BAL-03"],
+        in_containers: &["BAL-01", "BAL-02"],
     },
     Family {
         name: "draining",

@@ -64,6 +64,7 @@ impl Lab {
             timeout: platform.probe_timeout.max(LEAST_TIMEOUT),
             successor: platform.successor,
             watches: state.replicas.iter().map(|entry| (entry.replica.name.clone(), Watch::running())).collect(),
+            replaced: 0,
         };
         let task = tokio::spawn(shift.work(stop.clone()));
         state.platform = Some(Acting { stop, task });
@@ -144,7 +145,13 @@ impl Lab {
     }
 
     /// Puts another one in the place of `lost`.
-    async fn replace(&self, lost: &Replica, finding: Finding, successor: Successor) -> Result<(), LabError> {
+    async fn replace(
+        &self,
+        lost: &Replica,
+        finding: Finding,
+        successor: Successor,
+        rules: &Rules,
+    ) -> Result<(), LabError> {
         // Not between a fault and its witness.
         let _turn = self.inner.acting.lock().await;
         let (network, runtime) = (&self.inner.network, &self.inner.kit.runtime);
@@ -166,11 +173,17 @@ impl Lab {
             Successor::Same => lost.clone(),
             Successor::New => {
                 let settings = self.settings_of(&lost.name);
-                self.enter(&site, self.next_index(&site), &lost.zone, settings).await?
+                let left = self.replicas_of(&site.name);
+                let left: Vec<&str> =
+                    left.iter().filter(|one| one.name != lost.name).map(|one| one.zone.as_str()).collect();
+                let zone = rules.zone(&lost.zone, &left).to_owned();
+                self.enter(&site, self.next_index(&site), &zone, settings).await?
             }
         };
         self.mark(mark::SUCCESSOR, &next.name, i64::from(lost.index));
-        let by = format!("by the platform, in the place of `{}`, zone `{}`", lost.name, lost.zone);
+        let zone = site.zones.iter().position(|zone| *zone == next.zone).map_or(0, |at| at.saturating_add(1));
+        self.mark(mark::SUCCESSOR_ZONE, &next.name, i64::try_from(zone).unwrap_or_default());
+        let by = format!("by the platform, in the place of `{}`, zone `{}`", lost.name, next.zone);
         let at = self.now();
         let started = self.start_by(&next, &by).await;
         if started.is_err() && next.name != lost.name {
@@ -201,6 +214,8 @@ struct Shift {
     timeout: Duration,
     successor: Successor,
     watches: BTreeMap<String, Watch>,
+    /// How many it has replaced since it began to act.
+    replaced: u32,
 }
 
 impl Shift {
@@ -244,12 +259,16 @@ impl Shift {
         let Some(finding) = self.watches.get(&replica.name).and_then(|watch| watch.due(now, &self.rules)) else {
             return;
         };
-        if let Err(error) = self.lab.replace(replica, finding, self.successor).await {
+        if !self.rules.may_replace(self.replaced) {
+            return;
+        }
+        if let Err(error) = self.lab.replace(replica, finding, self.successor, &self.rules).await {
             // Tried again after the next period; a story that waits for it gives up by itself.
             self.lab.mark(mark::PLATFORM_TROUBLE, &replica.name, 0);
             self.lab.note(format!("the platform could not replace `{}`: {error}", replica.name));
             return;
         }
+        self.replaced = self.replaced.saturating_add(1);
         self.watches.remove(&replica.name);
         if self.successor == Successor::Same {
             self.watches.insert(replica.name.clone(), Watch::started(self.lab.now()));

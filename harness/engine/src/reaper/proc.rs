@@ -5,6 +5,7 @@ use rustix::event::{Timespec, poll};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Environment variable and (as `gatecrash.harness`) label that names the harness process of a run: `<pid>:<start>`.
 pub const HARNESS_VARIABLE: &str = "GATECRASH_HARNESS";
@@ -77,6 +78,24 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let group = fields.nth(1)?.parse().ok()?;
     let started = fields.nth(16)?.parse().ok()?;
     Some(Stat { state, group, started })
+}
+
+/// A tick of the processor times in `/proc`: `USER_HZ` is 100 on every architecture that this runs on (proc_pid_stat(5), times(2)).
+const TICK: Duration = Duration::from_millis(10);
+
+/// Processor time of all threads of `pid`, user and system, in steps of 10 ms; `None` if there is no such process.
+#[must_use]
+pub fn processor_time(pid: u32) -> Option<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    parse_processor_time(&text)
+}
+
+/// User and system time are fields 14 and 15; the state, first after the bracket, is field 3.
+fn parse_processor_time(text: &str) -> Option<Duration> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let (user, system): (u32, u32) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    TICK.checked_mul(user.checked_add(system)?)
 }
 
 /// Whether a process of `group` lives: zombies do not.
@@ -184,6 +203,15 @@ mod tests {
         let text = "42 (a) R (b) T 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20 21\n";
         assert_eq!(parse_stat(text), Some(Stat { state: 'T', group: 2, started: 777 }));
         assert_eq!(parse_stat("42 (a) T 1 2"), None);
+    }
+
+    #[test]
+    fn processor_time_is_that_of_user_and_system() {
+        let text = "42 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 70 20 21\n";
+        assert_eq!(parse_processor_time(text), Some(Duration::from_millis(3_200)));
+        assert_eq!(parse_processor_time("42 (a) S 1 2"), None);
+        assert!(processor_time(std::process::id()).is_some());
+        assert_eq!(processor_time(u32::MAX), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     Component, Network, Placement, Program, RUN_VARIABLE, Runtime, RuntimeError, RuntimeOptions, Signal, State,
 };
 use crate::executable;
-use crate::reaper::proc::{HARNESS_VARIABLE, Identity};
+use crate::reaper::proc::{self, HARNESS_VARIABLE, Identity};
 use child::Child;
 use futures::future::{BoxFuture, FutureExt as _, join_all};
 use gatecrash_model::claim::Capability;
@@ -442,6 +442,15 @@ impl Runtime for ProcessRuntime {
 
     fn state<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, State> {
         async move { self.started(network, name).map_or(State::Absent, |started| started.child.state()) }.boxed()
+    }
+
+    fn processor_time<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<Duration>> {
+        async move {
+            let child = self.started(network, name)?.child;
+            // The number of one that ended may be somebody else's by now.
+            if let State::Ended(_) = child.state() { None } else { proc::processor_time(child.pid()) }
+        }
+        .boxed()
     }
 
     fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String> {

@@ -210,8 +210,12 @@ pub mod mark {
     /// The platform starts a successor; subject: the successor, which may have the name of the one that it replaces; value: the number
     /// (in its site) of the replica that it replaces.
     pub const SUCCESSOR: &str = "successor";
+    /// Where the platform starts a successor; subject: the successor; value: number of the zone in its site's list, from 1; 0 where sites have no zones.
+    pub const SUCCESSOR_ZONE: &str = "successor-zone";
     /// The platform could not do what it wanted: that is the harness' trouble; subject: replica.
     pub const PLATFORM_TROUBLE: &str = "platform-trouble";
+    /// Processor time that a replica (subject) has used since its last start; value: microseconds.
+    pub const PROCESSOR_US: &str = "processor-us";
     /// Steady state was reached (value 1) or not (value 0); subject: why not.
     pub const STEADY: &str = "steady";
 }

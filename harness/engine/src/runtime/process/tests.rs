@@ -69,6 +69,30 @@ async fn kill_pause_resume_and_restart() {
 }
 
 #[tokio::test]
+async fn processor_time_grows_with_what_a_component_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime("rproctst9", folder.path());
+    let network = runtime.network("lab").await.unwrap();
+    assert_eq!(runtime.processor_time(&network, "eu-1").await, None, "it was never started");
+    // Bounded by itself, should nobody be left to stop it.
+    let burn = "i=0; while [ $i -lt 100000000 ]; do i=$((i + 1)); done";
+    runtime.start(&network, &component("eu-1", &["/bin/sh", "-c", burn])).await.unwrap();
+    let first = runtime.processor_time(&network, "eu-1").await.unwrap();
+    let mut used = first;
+    for _ in 0..5000 {
+        if used >= first + Duration::from_millis(20) {
+            break;
+        }
+        crate::clock::sleep(Duration::from_millis(1)).await;
+        used = runtime.processor_time(&network, "eu-1").await.unwrap();
+    }
+    assert!(used >= first + Duration::from_millis(20), "{used:?} after {first:?}");
+    runtime.signal(&network, "eu-1", Signal::Kill).await.unwrap();
+    assert_eq!(runtime.processor_time(&network, "eu-1").await, None, "it has ended");
+    runtime.tear_down(&network).await.unwrap();
+}
+
+#[tokio::test]
 async fn terminate_lets_a_program_finish_and_the_log_and_files_stay() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime("rproctst2", folder.path());
