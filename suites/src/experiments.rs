@@ -14,6 +14,7 @@ mod double_jeopardy;
 mod drain;
 mod facts;
 mod introspection;
+mod key_rotation;
 mod management_latency;
 mod overload;
 mod paired_starts;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Experiment> {
         changes_in_an_outage::EXPERIMENT,
         revocation::EXPERIMENT,
         introspection::EXPERIMENT,
+        key_rotation::EXPERIMENT,
         double_jeopardy::EXPERIMENT,
         site_loss::EXPERIMENT,
         zone_loss::EXPERIMENT,
