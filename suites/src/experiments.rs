@@ -16,6 +16,7 @@ mod drain;
 mod facts;
 mod health;
 mod introspection;
+mod key_rotation;
 mod management_latency;
 mod overload;
 mod paired_starts;
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Experiment> {
         changes_in_an_outage::EXPERIMENT,
         revocation::EXPERIMENT,
         introspection::EXPERIMENT,
+        key_rotation::EXPERIMENT,
         double_jeopardy::EXPERIMENT,
         site_loss::EXPERIMENT,
         zone_loss::EXPERIMENT,

@@ -133,6 +133,22 @@ impl Control {
         })
     }
 
+    /// Has the identity provider publish the key `kid`.
+    ///
+    /// # Errors
+    /// If it does not answer with success.
+    pub async fn publish_key(&self, kid: &str) -> Result<(), ControlError> {
+        self.send(reqwest::Method::PUT, &format!("/control/keys/{kid}"), None::<&()>).await.map(drop)
+    }
+
+    /// Has the identity provider publish the key `kid` no longer.
+    ///
+    /// # Errors
+    /// If it does not answer with success: the key was not published.
+    pub async fn remove_key(&self, kid: &str) -> Result<(), ControlError> {
+        self.send(reqwest::Method::DELETE, &format!("/control/keys/{kid}"), None::<&()>).await.map(drop)
+    }
+
     /// Wipes a site's configuration store.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod clocks;
 mod faults;
 mod followers;
 mod health;
+mod keys;
 mod lateness;
 mod management;
 mod operations;
@@ -27,6 +28,7 @@ mod traffic;
 
 pub use faults::Active;
 pub use health::HealthWatch;
+pub use keys::{Forgery, JWKS, JWKS_TTL_SETTING, TOKENS_SETTING};
 pub use management::Managed;
 pub use operations::{Call, Outcome, Target};
 pub use replicas::{Disk, Replica};
@@ -377,6 +379,14 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     }
     if adapter.version_header.is_none() {
         all.remove(&Capability::ConfigurationVersion);
+    }
+    if [TOKENS_SETTING, JWKS_TTL_SETTING].iter().all(|name| adapter.settings.contains_key(*name)) {
+        all.insert(Capability::PublishedKeys);
+    }
+    if setting(deployment, adapter, TOKENS_SETTING).as_deref() == Some(JWKS) {
+        // Whoever issues tokens has the private key: that is the identity provider alone.
+        all.remove(&Capability::TokenIssue);
+        all.remove(&Capability::TokenRekey);
     }
     if adapter.settings.contains_key(CLOCK_SETTING) {
         all.insert(Capability::ClockOffset);

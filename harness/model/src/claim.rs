@@ -79,6 +79,8 @@ pub enum Capability {
     TokenIntrospection,
     /// Tokens can be revoked somewhere: at a replica, or at the identity provider that the gateway asks.
     RevocableTokens,
+    /// The gateway can check tokens with the keys that the identity provider publishes: its adapter has the settings `tokens` and `jwksTtlS`.
+    PublishedKeys,
     /// A replica can be given a clock that is off: its adapter has the setting `clockOffsetMs`.
     ClockOffset,
     /// A replica's concurrency can be bounded: its adapter has the settings `concurrency` and `queue`.

@@ -16,7 +16,8 @@
 //!   `{"version": 18}`), `PUT /control/contracts` (the list of [`Contract`]; answers its version),
 //!   `POST /control/roll-back` (the version before is served again), `POST /control/restore` with `{"version": 3}` (a copy of that version is put back:
 //!   what was published later is lost, its numbers are given again, in the next term).
-//! - identity: `POST /control/sign` ([`SignRequest`]; answers `{"token": "..."}`).
+//! - identity: `POST /control/sign` ([`SignRequest`]; answers `{"token": "..."}`), `PUT /control/keys/KID` and `DELETE /control/keys/KID` (that key
+//!   is in the published set from now on, or no longer; both answer `{"published": ["key-1"]}`).
 //! - site store: `DELETE /control/configuration` (wipes it).
 //! - ingress: `PUT /control/backends` (list of [`Backend`]).
 //! - store (stub): `DELETE /control/keys` (flush).
@@ -26,7 +27,7 @@
 //!   quoted version, `"2.17"` in the second term and later; `If-None-Match` gives 304), `POST /v1/register` ([`Registration`]),
 //!   `POST /v1/status` ([`Status`]).
 //! - site store: `GET /v1/configuration` and `PUT /v1/configuration` (body is a [`Configuration`]; 404 before the first PUT).
-//! - identity: `POST /token`, `POST /revoke`, `POST /introspect` (RFC 6749, 7009, 7662).
+//! - identity: `POST /token`, `POST /revoke`, `POST /introspect` (RFC 6749, 7009, 7662), `GET` of [`JWKS_PATH`] (RFC 7517).
 //!
 //! Requests of the harness carry `x-gatecrash-op: <id>`; gateways pass request headers on, so the
 //! upstream finds the id. An upstream answers 200 with a small JSON body, `cache-control: no-store`.
@@ -50,6 +51,9 @@ pub const VERSION_HEADER: &str = "x-config-version";
 pub const CLIENT_ID_HEADER: &str = "client_id";
 /// Header with the client secret on routes with the `client-id` policy.
 pub const CLIENT_SECRET_HEADER: &str = "client_secret";
+
+/// Path at which the identity provider publishes its signing keys, a JSON Web Key Set (RFC 7517 section 5).
+pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 
 /// What a fixture is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -206,6 +210,32 @@ pub struct SignRequest {
     /// `nbf` in milliseconds since the epoch; `None`: now, or before `exp`.
     #[serde(default)]
     pub not_before_ms: Option<i64>,
+    /// Key that signs, ES256, whether it is published or not; `None`: HS256 with the secret of `signing`.
+    #[serde(default)]
+    pub key: Option<String>,
+    /// `kid` that a token of `key` says it is signed with; `None`: that key's.
+    #[serde(default)]
+    pub kid: Option<String>,
+    /// Not signed with `key` at all, but HS256 with its public half as the secret (RFC 8725 section 2.1).
+    #[serde(default)]
+    pub confused: Option<KeyForm>,
+}
+
+/// How the bytes of a public key are written, for whoever takes them for a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyForm {
+    /// `SubjectPublicKeyInfo` as PEM, with its last line end.
+    Pem,
+    /// `SubjectPublicKeyInfo` as DER.
+    Der,
+    /// The uncompressed point (SEC 1 section 2.3.3).
+    Point,
+}
+
+impl KeyForm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pem, Self::Der, Self::Point];
 }
 
 /// A backend of an ingress.
@@ -232,6 +262,10 @@ fn default_concurrency() -> u32 {
 
 fn default_queue() -> u32 {
     1024
+}
+
+fn default_tokens() -> String {
+    "shared-secret".to_owned()
 }
 
 /// Configuration of the reference gateway. Rendered by the adapter `reference`.
@@ -297,6 +331,15 @@ pub struct GatewayConfig {
     /// Milliseconds that the identity provider may take of one request before it counts as away; 0: not used.
     #[serde(default)]
     pub introspection_timeout_ms: u64,
+    /// What tokens are checked with: `shared-secret` (HS256), or `jwks` (ES256, with the keys that the identity provider publishes).
+    #[serde(default = "default_tokens")]
+    pub tokens: String,
+    /// Milliseconds for which a fetched set of keys is fresh; 0: not used.
+    #[serde(default)]
+    pub jwks_ttl_ms: u64,
+    /// Milliseconds that the identity provider may take to give its keys before it counts as away; 0: not used.
+    #[serde(default)]
+    pub jwks_timeout_ms: u64,
     /// Milliseconds by which `exp` and `nbf` are taken less strictly (RFC 7519 section 4.1.4: for clocks that are not one).
     #[serde(default)]
     pub leeway_ms: u64,
@@ -353,6 +396,9 @@ pub struct IdentityConfig {
     pub secrets: std::collections::BTreeMap<String, String>,
     /// Material that `/token` signs with.
     pub signing: String,
+    /// Keys that are published from the start.
+    #[serde(default)]
+    pub keys: Vec<String>,
     /// `iss` of tokens.
     pub issuer: String,
     /// `aud` of tokens.

@@ -227,6 +227,10 @@ fn step(history: &mut HistoryBuilder, what: u8, whom: u8, which: u8, how: u8) {
                 mark::TOKEN_NBF,
                 mark::TOKEN_EXP,
                 mark::CLOCK_OFFSET,
+                mark::KEY_PUBLISHED,
+                mark::KEY_REMOVED,
+                mark::TOKEN_KEY,
+                mark::JWKS_TTL,
             ];
             let subject = pick(&["eu", "us", "late-1", "t1", "t2", "eu-1", "client-1", ""], how);
             history.mark(pick(&marks, which), subject, i64::from(whom));

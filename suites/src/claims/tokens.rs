@@ -4,6 +4,7 @@
 //! says where each token of the matrix comes from; a revocation is the operation itself, answered 2xx.
 
 mod introspection;
+mod keys;
 mod matrix;
 mod revocation;
 mod times;
@@ -29,11 +30,19 @@ pub(crate) const WAN_CUT: &str = "wan-cut";
 pub(crate) const PROVIDER_REVOKE: &str = "revoke-at-provider";
 /// Phase, variant: no replica can reach the identity provider.
 pub(crate) const PROVIDER_AWAY: &str = "provider-away";
+/// Phase, variant: a key is published beside another one, and that one is removed later.
+pub(crate) const ROTATE: &str = "rotate";
+/// Phase `hold`, variant: the old key was removed.
+pub(crate) const KEY_REMOVED: &str = "key-removed";
+/// Phase, variant: the way of all replicas to the identity provider refuses connections.
+pub(crate) const JWKS_REFUSED: &str = "jwks-refused";
+/// Phase, variant: the way of all replicas to the identity provider is a black hole.
+pub(crate) const JWKS_SILENT: &str = "jwks-silent";
 /// Component: the store of a deployment whose sites share one.
 pub(crate) const SHARED_STORE: &str = "store";
 
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[TOK_01, TOK_02, TOK_03, TOK_04, TOK_05, TOK_06, TOK_07];
+pub(crate) const CLAIMS: &[Claim] = &[TOK_01, TOK_02, TOK_03, TOK_04, TOK_05, TOK_06, TOK_07, TOK_08];
 
 /// Least number of judged uses of the matrix.
 const MINIMUM: u64 = 50;
@@ -41,6 +50,8 @@ const MINIMUM: u64 = 50;
 const MINIMUM_REVOKED: u64 = 20;
 /// Least number of judged uses of tokens near the edges of their validity.
 const MINIMUM_TIMED: u64 = 100;
+/// Least number of judged uses of tokens of published keys.
+const MINIMUM_KEYS: u64 = 100;
 const MATRIX: Reads = Reads::Experiments(&["token-matrix"]);
 const REVOCATION: Reads = Reads::Experiments(&["revocation"]);
 
@@ -215,4 +226,24 @@ const TOK_07: Claim = Claim {
     on_busy_machine: OnBusyMachine::Excused,
     minimum: MINIMUM_TIMED,
     check: times::tok_07,
+};
+
+const TOK_08: Claim = Claim {
+    id: "TOK-08",
+    statement: "rotating published keys loses no valid token, a new key is in use and a removed one out of use within T, also when the identity provider was away",
+    source: "Flex JWT validation policy: keys are cached, used on while they cannot be fetched, 503 if none was ever loaded; RFC 7517, RFC 8725; claims.md section 3, row 39",
+    level: Level::Core,
+    parameters: &[Parameter {
+        name: "margin",
+        default: Some(Value::Seconds(5.0)),
+        min: 0.1,
+        max: 600.0,
+        words: &[],
+        help: "T is the time for which fetched keys are fresh, which the story sets, and this much for fetching them (default: ours)",
+    }],
+    needs: &[Capability::Tokens, Capability::PublishedKeys, Capability::NetworkFaults, Capability::ReplicaFaults],
+    reads: Reads::Experiments(&["key-rotation"]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: MINIMUM_KEYS,
+    check: keys::tok_08,
 };

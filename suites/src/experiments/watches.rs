@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use gatecrash_engine::lab::{Call, Lab, Replica, Target, Token};
-use gatecrash_model::operation::stream;
+use gatecrash_model::operation::{Credential, stream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,10 +17,27 @@ pub(crate) struct Watch {
 impl Watch {
     /// Uses `token` at each of `replicas`, `every` after the answer to the last use.
     pub(crate) fn start(lab: &Lab, route: &str, token: &Token, replicas: &[Replica], every: Duration) -> Self {
+        Self::of(lab, route, token, replicas, every, Credential::Valid)
+    }
+
+    /// The same, with a token that must be refused.
+    pub(crate) fn start_forged(lab: &Lab, route: &str, token: &Token, replicas: &[Replica], every: Duration) -> Self {
+        Self::of(lab, route, token, replicas, every, Credential::Forged)
+    }
+
+    fn of(
+        lab: &Lab,
+        route: &str,
+        token: &Token,
+        replicas: &[Replica],
+        every: Duration,
+        credential: Credential,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let watch = |replica: &Replica| {
             let target = Target::Replica(replica.name.clone());
-            let call = Call::new(stream::TOKEN, target, route, "client-1").token(token).timeout(Duration::from_secs(1));
+            let call = Call::new(stream::TOKEN, target, route, "client-1").with(credential);
+            let call = call.token(token).timeout(Duration::from_secs(1));
             let (lab, stop) = (lab.clone(), Arc::clone(&stop));
             tokio::spawn(async move {
                 // Ends with its stop, or with the run: an interrupted hold is an error.

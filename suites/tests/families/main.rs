@@ -73,7 +73,7 @@ const FAMILIES: [Family; 11] = [
         name: "provider",
         deployment: "flex-managed",
         scale: 0.1,
-        claims: &["TOK-05", "TOK-06"],
+        claims: &["TOK-05", "TOK-06", "TOK-08"],
         in_containers: &["TOK-05"],
     },
     Family {

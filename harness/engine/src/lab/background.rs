@@ -55,12 +55,13 @@ impl Lab {
                 signing: signing.to_owned(),
                 expires_in_s,
                 alg_none,
-                ..SignRequest::default()
+                ..self.sign_request()
             };
+            let forged = self.forged(sign("nobody", 7200, false));
             let flaws = [
                 (Credential::Expired, sign(&signing, -7200, false)),
                 (Credential::AlgNone, sign(&signing, 7200, true)),
-                (Credential::Forged, sign("nobody", 7200, false)),
+                (Credential::Forged, forged),
             ];
             refused.push(Call::new(stream::MUST_REFUSE, target(), &route, client).with(Credential::Missing));
             for (credential, request) in flaws {

@@ -1,5 +1,6 @@
 //! From a deployment to a running lab, and back to nothing.
 
+use super::keys::keys_at_start;
 use super::replicas::LOOK_EVERY;
 use super::secrets::{AUDIENCE, ISSUER, clients, gateway_client, signing_secret};
 use super::topology::{self, FIXTURE_PORT, Support};
@@ -293,6 +294,7 @@ impl Lab {
                     control,
                     secrets,
                     signing,
+                    keys: keys_at_start(),
                     issuer,
                     audience,
                     clients: known,

@@ -9,6 +9,7 @@ use crate::clock::monotonic_ns;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{CALIBRATION, CLIENT, IDENTITY, Policy};
 use gatecrash_model::fixture::{CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, DELAY_HEADER, OP_HEADER, STATUS_HEADER};
 use gatecrash_model::history::EventKind;
@@ -354,7 +355,7 @@ impl Lab {
         let op = self.next_op();
         let target = Target::Replica(replica.to_owned());
         let operation = self.token_operation(stream, Verb::IssueToken, &target, client, "");
-        let Some(endpoint) = &self.adapter().token else {
+        let Some(endpoint) = self.adapter().token.as_ref().filter(|_| self.has(Capability::TokenIssue)) else {
             return self.issue_by_stub(op, operation, client).await;
         };
         let request = self.endpoint_request(&target, &endpoint.path, client, "grant_type=client_credentials", op);

@@ -13,7 +13,7 @@ pub(super) const ISSUER: &str = "gatecrash-identity";
 /// Audience of all tokens.
 pub(super) const AUDIENCE: &str = "gatecrash";
 /// Lifetime of a valid token; far beyond any experiment.
-const LIFETIME_S: i64 = 6 * 3600;
+pub(super) const LIFETIME_S: i64 = 6 * 3600;
 
 /// A bearer token. Its text is never printed; its digest stands for it.
 #[derive(Clone, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Lab {
             return Ok(token.clone());
         }
         let request =
-            SignRequest { client: client.to_owned(), signing, expires_in_s: LIFETIME_S, ..SignRequest::default() };
+            SignRequest { client: client.to_owned(), signing, expires_in_s: LIFETIME_S, ..self.sign_request() };
         let token = self.sign(&request).await?;
         tokens.insert(key, token.clone());
         Ok(token)

@@ -29,7 +29,7 @@ impl Lab {
             signing,
             expires_at_ms: Some(wall_ms.saturating_add(validity.to_ms)),
             not_before_ms: Some(wall_ms.saturating_add(validity.from_ms)),
-            ..SignRequest::default()
+            ..self.sign_request()
         };
         let token = self.sign(&request).await?;
         let now = self.inner.kit.clock.signed(stamp);

@@ -200,6 +200,19 @@ pub mod mark {
     pub const TOKEN_EXP: &str = "token-exp";
     /// A replica's clock is set; subject: replica; value: milliseconds that it is ahead, 0 from when it is right again.
     pub const CLOCK_OFFSET: &str = "clock-offset";
+    /// The identity provider is told to publish a key, and was; subject: the key's id; value: its number. A key without these marks was there
+    /// from the start.
+    pub const KEY_PUBLISHING: &str = "key-publishing";
+    /// See [`KEY_PUBLISHING`].
+    pub const KEY_PUBLISHED: &str = "key-published";
+    /// The identity provider is told not to publish a key any more, and does not; subject and value as of [`KEY_PUBLISHING`].
+    pub const KEY_REMOVING: &str = "key-removing";
+    /// See [`KEY_REMOVING`].
+    pub const KEY_REMOVED: &str = "key-removed";
+    /// A token was signed; subject: its digest; value: the number of its key, or -1 if nobody who knows that key signed it.
+    pub const TOKEN_KEY: &str = "token-key";
+    /// For how long gateways may hold the published keys to be fresh; value: milliseconds, scaled.
+    pub const JWKS_TTL: &str = "jwks-ttl";
     /// Signing material of a site was changed; subject: site.
     pub const REKEYED: &str = "rekeyed";
     /// The harness was too late in the window before: it is repeated; subject: quota key, or empty for the rest of the phase;
