@@ -83,6 +83,8 @@ pub enum Capability {
     ClockOffset,
     /// A replica's concurrency can be bounded: its adapter has the settings `concurrency` and `queue`.
     Concurrency,
+    /// The gateway keeps responses and serves them again: its setting `cache` is there, and is not `off`.
+    HttpCache,
     /// The gateway counts quota.
     Quota,
     /// There is a shared store that counts quota and can fail.

@@ -68,6 +68,7 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         Needs::TwoClusters => TWINS,
         Needs::PeeredContracts | Needs::KeptOutside => PEERED,
         Needs::Introspection => PROVIDER,
+        Needs::Cache => CACHE,
     }
 }
 
@@ -115,6 +116,14 @@ pub(crate) const PEERED: Shape = Shape {
 const PROVIDER: Shape = Shape {
     name: "provider",
     settings: "contracts: downloaded, revocation: introspection, keepConfiguration: disk",
+    platform: "",
+    ..CLUSTER
+};
+
+/// One cluster that keeps responses in its store, as RFC 9111 has it.
+const CACHE: Shape = Shape {
+    name: "cache",
+    settings: "contracts: downloaded, revocation: cluster, keepConfiguration: disk, cache: shared",
     platform: "",
     ..CLUSTER
 };
