@@ -3,6 +3,7 @@
 mod bad_configurations;
 mod balance;
 mod broken_policy;
+mod cache_store_loss;
 mod canaries;
 mod changes_in_an_outage;
 mod component_loss;
@@ -13,6 +14,7 @@ mod data_path;
 mod double_jeopardy;
 mod drain;
 mod facts;
+mod http_cache;
 mod introspection;
 mod management_latency;
 mod overload;
@@ -57,6 +59,8 @@ pub fn all() -> Vec<Experiment> {
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         overload::EXPERIMENT,
+        http_cache::EXPERIMENT,
+        cache_store_loss::EXPERIMENT,
         token_matrix::EXPERIMENT,
         bad_configurations::EXPERIMENT,
         rolling_restart::EXPERIMENT,
