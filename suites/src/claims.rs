@@ -3,6 +3,7 @@
 pub(crate) mod availability;
 pub(crate) mod balance;
 pub(crate) mod busy;
+pub(crate) mod cache;
 mod common;
 pub(crate) mod configuration;
 pub(crate) mod contracts;
@@ -30,6 +31,7 @@ use gatecrash_model::Claim;
 const FAMILIES: &[&[Claim]] = &[
     availability::CLAIMS,
     balance::CLAIMS,
+    cache::CLAIMS,
     configuration::CLAIMS,
     contracts::CLAIMS,
     draining::CLAIMS,

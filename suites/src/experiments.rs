@@ -4,6 +4,7 @@ mod bad_configurations;
 mod balance;
 mod balance_after_loss;
 mod broken_policy;
+mod cache_store_loss;
 mod canaries;
 mod changes_in_an_outage;
 mod component_loss;
@@ -15,6 +16,7 @@ mod double_jeopardy;
 mod drain;
 mod facts;
 mod health;
+mod http_cache;
 mod introspection;
 mod key_rotation;
 mod management_latency;
@@ -66,6 +68,8 @@ pub fn all() -> Vec<Experiment> {
         overload::EXPERIMENT,
         scaling::EXPERIMENT,
         health::EXPERIMENT,
+        http_cache::EXPERIMENT,
+        cache_store_loss::EXPERIMENT,
         token_matrix::EXPERIMENT,
         bad_configurations::EXPERIMENT,
         rolling_restart::EXPERIMENT,

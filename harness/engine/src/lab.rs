@@ -7,6 +7,7 @@
 
 mod background;
 mod bring_up;
+mod cached;
 mod calibration;
 mod clocks;
 mod faults;
@@ -26,6 +27,7 @@ mod told;
 mod topology;
 mod traffic;
 
+pub use cached::Resource;
 pub use faults::Active;
 pub use health::HealthWatch;
 pub use keys::{Forgery, JWKS, JWKS_TTL_SETTING, TOKENS_SETTING};
@@ -406,6 +408,9 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     }
     if revocation.as_deref() == Some(INTROSPECTION) {
         all.insert(Capability::TokenIntrospection);
+    }
+    if setting(deployment, adapter, "cache").is_some_and(|word| word != "off") {
+        all.insert(Capability::HttpCache);
     }
     if all.contains(&Capability::TokenRevocation) || all.contains(&Capability::TokenIntrospection) {
         all.insert(Capability::RevocableTokens);

@@ -87,6 +87,8 @@ pub enum Capability {
     Concurrency,
     /// A route can have its backend in another site: the gateway's adapter has the setting `remoteBackend`.
     RemoteBackend,
+    /// The gateway keeps responses and serves them again: its setting `cache` is there, and is not `off`.
+    HttpCache,
     /// The gateway counts quota.
     Quota,
     /// There is a shared store that counts quota and can fail.

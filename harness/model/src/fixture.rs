@@ -30,7 +30,8 @@
 //! - identity: `POST /token`, `POST /revoke`, `POST /introspect` (RFC 6749, 7009, 7662), `GET` of [`JWKS_PATH`] (RFC 7517).
 //!
 //! Requests of the harness carry `x-gatecrash-op: <id>`; gateways pass request headers on, so the
-//! upstream finds the id. An upstream answers 200 with a small JSON body, `cache-control: no-store`.
+//! upstream finds the id. An upstream answers 200 with a small JSON body, `cache-control: no-store`;
+//! below some paths it says what the query asks it to say of what may be kept ([`crate::cacheable`]).
 
 use crate::deployment::{Policy, Quota, Route};
 use serde::{Deserialize, Serialize};
@@ -268,6 +269,18 @@ fn default_tokens() -> String {
     "shared-secret".to_owned()
 }
 
+fn default_cache() -> String {
+    "off".to_owned()
+}
+
+fn default_cache_key() -> String {
+    "full".to_owned()
+}
+
+fn default_cache_order() -> String {
+    "after-policies".to_owned()
+}
+
 /// Configuration of the reference gateway. Rendered by the adapter `reference`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -346,6 +359,21 @@ pub struct GatewayConfig {
     /// Milliseconds by which the replica's clock is ahead of the machine's; negative: behind.
     #[serde(default)]
     pub clock_offset_ms: i64,
+    /// Whether responses are kept, below paths with [`crate::cacheable::CACHED_SEGMENT`]: `off`, `shared` (in the store, by all replicas) or `local` (by each replica).
+    #[serde(default = "default_cache")]
+    pub cache: String,
+    /// By what a kept response is found: `full` (RFC 9111) or `path` (the path alone, whoever asks).
+    #[serde(default = "default_cache_key")]
+    pub cache_key: String,
+    /// Where the cache stands: `after-policies` (all policies run on a hit) or `before-policies` (none does).
+    #[serde(default = "default_cache_order")]
+    pub cache_order: String,
+    /// Milliseconds for which a response is kept at most; 0: not used.
+    #[serde(default)]
+    pub cache_ttl_ms: u64,
+    /// Whether requests of a replica for the same thing wait for the one that is at the upstream already.
+    #[serde(default)]
+    pub cache_coalesce: bool,
     /// Signing secret, base64url without padding.
     pub signing_secret: String,
     /// `iss` of tokens.

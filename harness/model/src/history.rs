@@ -94,13 +94,18 @@ impl History {
         })
     }
 
-    /// How many calls were answered 2xx although no upstream recorded their arrival, and how many were answered 2xx in all. Read once, when it is first asked for.
+    /// How many calls were answered 2xx although no upstream recorded their arrival, and how many were answered 2xx in all; those of the
+    /// stream `cached` are not counted. Read once, when it is first asked for.
     #[must_use]
     pub fn hollow(&self) -> (u64, u64) {
         *self.hollow.get_or_init(|| {
             let (mut hollow, mut all) = (0_u64, 0_u64);
+            // What a cache answers arrives nowhere, and should not: its claims look at what such answers are made of.
+            let cached = self.name(stream::CACHED);
             for view in self.operations() {
-                let is_call = view.operation(&self.events).is_some_and(|asked| asked.verb == Verb::Call);
+                let is_call = view
+                    .operation(&self.events)
+                    .is_some_and(|asked| asked.verb == Verb::Call && Some(asked.stream) != cached);
                 if is_call && view.outcome(&self.events).is_some_and(|(.., answer)| answer.is_success()) {
                     all = all.saturating_add(1);
                     hollow = hollow.saturating_add(u64::from(!view.admitted()));

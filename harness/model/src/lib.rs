@@ -6,6 +6,7 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 pub mod adapter;
+pub mod cacheable;
 pub mod calm;
 pub mod claim;
 pub mod deployment;

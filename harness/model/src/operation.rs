@@ -102,6 +102,8 @@ pub mod stream {
     pub const CANARY: &str = "canary";
     /// What is asked of token and revocation endpoints, and the uses that check it.
     pub const TOKEN: &str = "token";
+    /// Requests for what a cache may keep: an answer need not arrive at an upstream, and its body says for which operation it was made.
+    pub const CACHED: &str = "cached";
     /// Requests that pass no gateway and no fault: how fast the machine is.
     pub const CALIBRATION: &str = "calibration";
     /// Readiness and liveness of replicas, asked at their own addresses.

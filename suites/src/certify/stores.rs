@@ -72,7 +72,7 @@ mod tests {
             said(Some(StoreKind::Redis), &real, &all()),
             [
                 "store: Redis 7.0.15, `/usr/bin/redis-server`",
-                "store of `store-misbehaves`: the store stub, which misbehaves as no Redis does on command",
+                "store of `store-misbehaves`, `cache-store-loss`: the store stub, which misbehaves as no Redis does on command",
             ]
         );
         assert_eq!(

@@ -6,6 +6,7 @@ use super::common::{count, ms, record_doubt};
 use super::lives::{Lives, Offences, status};
 use gatecrash_model::History;
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Reads, Scope};
+use gatecrash_model::operation::stream;
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
 
 /// The claims of this family.
@@ -71,6 +72,8 @@ fn sec_01(scope: &Scope<'_>) -> Verdict {
 impl Tally {
     fn read(&mut self, history: &History, lives: &Lives) {
         let events = history.events();
+        // What a cache answers without asking who is there is CAC-03's: nothing of it arrives, and all of it is explained.
+        let cached = history.name(stream::CACHED);
         for view in history.operations() {
             let Some(operation) = view.operation(events) else { continue };
             if !operation.credential.must_refuse() {
@@ -79,7 +82,8 @@ impl Tally {
             let status = status(view, events);
             let Some((at, position)) = view.arrival(events) else {
                 self.judged = self.judged.saturating_add(u64::from(status != 0));
-                self.unexplained = self.unexplained.saturating_add(u64::from((200..300).contains(&status)));
+                let unexplained = (200..300).contains(&status) && Some(operation.stream) != cached;
+                self.unexplained = self.unexplained.saturating_add(u64::from(unexplained));
                 continue;
             };
             self.judged = self.judged.saturating_add(1);

@@ -69,6 +69,7 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         Needs::ThreeReplicas => THREE,
         Needs::PeeredContracts | Needs::KeptOutside => PEERED,
         Needs::Introspection => PROVIDER,
+        Needs::Cache => CACHE,
     }
 }
 
@@ -119,6 +120,14 @@ const THREE: Shape = Shape { name: "three", sites: &["{name: eu, zones: [a, b, c
 const PROVIDER: Shape = Shape {
     name: "provider",
     settings: "contracts: downloaded, revocation: introspection, keepConfiguration: disk",
+    platform: "",
+    ..CLUSTER
+};
+
+/// One cluster that keeps responses in its store, as RFC 9111 has it.
+const CACHE: Shape = Shape {
+    name: "cache",
+    settings: "contracts: downloaded, revocation: cluster, keepConfiguration: disk, cache: shared",
     platform: "",
     ..CLUSTER
 };

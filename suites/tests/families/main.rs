@@ -77,6 +77,13 @@ const FAMILIES: [Family; 11] = [
         in_containers: &["TOK-05"],
     },
     Family {
+        name: "cache",
+        deployment: "flex-managed",
+        scale: 0.1,
+        claims: &["CAC-01", "CAC-02", "CAC-03", "CAC-04", "CAC-05"],
+        in_containers: &["CAC-01"],
+    },
+    Family {
         name: "configuration",
         deployment: "flex-managed",
         scale: 0.05,

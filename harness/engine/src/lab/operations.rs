@@ -1,5 +1,6 @@
 //! Checked operations: each writes its invocation and its completion.
 
+use super::cached::Resource;
 use super::secrets::Token;
 use super::told::Told;
 use super::topology::{self, FIXTURE_PORT, LinkKey};
@@ -13,6 +14,7 @@ use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{CALIBRATION, CLIENT, IDENTITY, Policy};
 use gatecrash_model::fixture::{CLIENT_ID_HEADER, CLIENT_SECRET_HEADER, DELAY_HEADER, OP_HEADER, STATUS_HEADER};
 use gatecrash_model::history::EventKind;
+use gatecrash_model::history::event::cached;
 use gatecrash_model::operation::{Answer, Credential, Effect, Indefinite, Operation, Verb};
 use http_body_util::Full;
 use hyper::Request;
@@ -69,6 +71,8 @@ pub struct Call {
     pub upstream_status: u16,
     /// Whether its connection closes after it: no later request uses it, and it uses none that was there.
     pub close: bool,
+    /// What below the route is asked for that a cache may keep; `None`: the route itself, of which nothing may be kept.
+    pub resource: Option<Resource>,
 }
 
 impl Call {
@@ -86,6 +90,7 @@ impl Call {
             upstream_delay: Duration::ZERO,
             upstream_status: 0,
             close: false,
+            resource: None,
         }
     }
 
@@ -93,6 +98,13 @@ impl Call {
     #[must_use]
     pub fn closing(mut self) -> Self {
         self.close = true;
+        self
+    }
+
+    /// The same call for what a cache may keep below the route.
+    #[must_use]
+    pub fn of(mut self, resource: &Resource) -> Self {
+        self.resource = Some(resource.clone());
         self
     }
 
@@ -151,6 +163,8 @@ pub(super) struct Prepared {
     pub(super) operation: Operation<String>,
     pub(super) request: Request<Full<Bytes>>,
     pub(super) timeout: Duration,
+    /// Name of what is asked for that a cache may keep.
+    pub(super) resource: Option<String>,
 }
 
 impl Lab {
@@ -209,9 +223,11 @@ impl Lab {
         let policies = found.map(|route| route.policies.clone()).unwrap_or_default();
         // An address that does not exist is never dialled: port 1 of loopback refuses.
         let host = address.map_or_else(|| "127.0.0.1:1".to_owned(), |address| address.to_string());
-        let mut builder = Request::get(format!("http://{host}{path}?op={op}"))
-            .header(OP_HEADER, op)
-            .header("cache-control", "no-store");
+        let mut builder = match &call.resource {
+            None => Request::get(format!("http://{host}{path}?op={op}")).header("cache-control", "no-store"),
+            Some(resource) => resource.ask(&host, &path),
+        };
+        builder = builder.header(OP_HEADER, op);
         if !call.upstream_delay.is_zero() {
             let delay_ms = u64::try_from(call.upstream_delay.as_millis()).unwrap_or(u64::MAX);
             builder = builder.header(DELAY_HEADER, delay_ms);
@@ -259,14 +275,18 @@ impl Lab {
             credential: call.credential,
         };
         let request = builder.body(Full::default()).unwrap_or_default();
-        Prepared { op, operation, request, timeout: call.timeout.unwrap_or_else(|| self.default_timeout()) }
+        let timeout = call.timeout.unwrap_or_else(|| self.default_timeout());
+        Prepared { op, operation, request, timeout, resource: call.resource.as_ref().map(|found| found.name.clone()) }
     }
 
     /// Sends what was prepared; latency counts from `intended` (a `CLOCK_MONOTONIC` stamp).
     pub(super) async fn send(&self, prepared: Prepared, intended: u64) -> (Outcome, Transport) {
-        let Prepared { op, operation, request, timeout } = prepared;
+        let Prepared { op, operation, request, timeout, resource } = prepared;
         let clock = self.inner.recorder.clock();
         let process = self.inner.next_process.fetch_add(1, Ordering::Relaxed);
+        if let Some(resource) = &resource {
+            self.mark(cached::ASKED, resource, i64::from(op));
+        }
         let sent = monotonic_ns();
         let late_us = u32::try_from(sent.saturating_sub(intended) / 1000).unwrap_or(u32::MAX);
         self.inner.recorder.at(clock.of_monotonic(sent), EventKind::Invoked { op, process, late_us, operation });
@@ -284,6 +304,9 @@ impl Lab {
         let answer = self.answer(&transport, sent);
         let completed = EventKind::Completed { op, effect, answer: answer.clone() };
         self.inner.recorder.at(clock.of_monotonic(ended), completed);
+        if resource.is_some() {
+            super::cached::write(self, op, &transport);
+        }
         let latency = Duration::from_nanos(ended.saturating_sub(intended));
         (Outcome { op, effect, answer, latency }, transport)
     }
@@ -359,7 +382,7 @@ impl Lab {
             return self.issue_by_stub(op, operation, client).await;
         };
         let request = self.endpoint_request(&target, &endpoint.path, client, "grant_type=client_credentials", op);
-        let prepared = Prepared { op, operation, request, timeout: self.default_timeout() };
+        let prepared = Prepared { op, operation, request, timeout: self.default_timeout(), resource: None };
         let (outcome, transport) = self.send(prepared, monotonic_ns()).await;
         let token = match transport {
             Transport::Answer { status, body, .. } if status.is_success() => {
@@ -406,7 +429,7 @@ impl Lab {
         let operation = self.token_operation(stream, Verb::RevokeToken, target, client, token.digest());
         let form = format!("token={}", token.text());
         let request = self.endpoint_request(target, path, client, &form, op);
-        let prepared = Prepared { op, operation, request, timeout: self.default_timeout() };
+        let prepared = Prepared { op, operation, request, timeout: self.default_timeout(), resource: None };
         let (outcome, _) = self.send(prepared, monotonic_ns()).await;
         if outcome.answer.status == 200 {
             self.mark(gatecrash_model::history::event::mark::REVOKED, token.digest(), 0);

@@ -91,6 +91,12 @@ impl Lab {
         self.open_loop(spec.rate_per_s, calls, |_| {})
     }
 
+    /// Sends `calls` in turn, over and over, at `rate_per_s`, each when it is due.
+    #[must_use]
+    pub fn traffic_of(&self, rate_per_s: f64, calls: Vec<Call>) -> Traffic {
+        self.open_loop(rate_per_s, calls, |_| {})
+    }
+
     /// One round of calls in seed-derived order: every target as often as its weight, keys in turn.
     fn calls(&self, spec: &TrafficSpec) -> Vec<Call> {
         let mut round: Vec<Call> = Vec::new();

@@ -178,6 +178,16 @@ pub mod told {
     pub const RETRY_AFTER_MS: &str = "told-retry-after-ms";
 }
 
+/// Marks of requests for what a cache may keep (stream `cached`).
+pub mod cached {
+    /// A request for a resource is sent; subject: the resource; value: the operation.
+    pub const ASKED: &str = "cache-asked";
+    /// The body of an answer says for which operation the upstream made it; subject: the operation that got it; value: that operation.
+    pub const MADE_FOR: &str = "cache-made-for";
+    /// The answer had an `Age`; subject: the operation; value: seconds.
+    pub const AGE_S: &str = "cache-age-s";
+}
+
 /// Names of marks that more than one file must agree on. An experiment may have marks of its own.
 pub mod mark {
     /// A configuration was published; subject: what changed; value: its version.

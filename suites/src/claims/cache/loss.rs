@@ -1,0 +1,181 @@
+//! CAC-04: what does a gateway do without the store that its cache is in, and without the upstream when what it kept has expired?
+
+use super::kinds::EXPIRING;
+use super::record::Record;
+use super::{CACHE_STORE_LOSS, LOSSES, UPSTREAM_AWAY};
+use crate::claims::common::{
+    Phase, Service, count, decided_by, doubt, judged, phase, phases, record_doubt, seconds, steady, stream, unless,
+};
+use crate::claims::lives::Offences;
+use crate::claims::pace::{Compared, Pace, compare};
+use gatecrash_model::claim::Scope;
+use gatecrash_model::operation::stream as streams;
+use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
+use gatecrash_model::{History, Name};
+use std::collections::BTreeSet;
+
+/// Least number of requests while the store was lost.
+pub(super) const MINIMUM: u64 = 100;
+/// Ages are told in whole seconds, and so may be what is decided by them.
+const GRAIN_NS: u64 = 1_000_000_000;
+
+pub(super) const STALE: &str = "must-revalidate served stale";
+
+/// What was found.
+#[derive(Default)]
+struct Found {
+    samples: u64,
+    numbers: Vec<Number>,
+    /// Name of the number that shows it, and words.
+    broken: Vec<(String, String)>,
+    events: Vec<EventRef>,
+    missing: Option<Reason>,
+    busy: Option<Reason>,
+    /// Something that no machine explains.
+    certain: bool,
+}
+
+impl Found {
+    fn few(&mut self, text: String) {
+        self.missing.get_or_insert_with(|| Reason::new("too-few-samples", text));
+    }
+}
+
+/// Without its store the cache lets everything pass, in time; what must be revalidated is never served stale.
+pub(super) fn cac_04(scope: &Scope<'_>) -> Verdict {
+    let history = match scope.history(CACHE_STORE_LOSS) {
+        Ok(history) => history,
+        Err(verdict) => return verdict,
+    };
+    let phases = phases(history);
+    let slo = scope.parameters.number("slo") / 100.0;
+    let extra = scope.parameters.number("extra");
+    let steadily = phase(history, &phases, "steady", "").map(|steadily| judged(history, steadily));
+    let before = steadily
+        .ok_or_else(|| Reason::new("no-steady-state", "there was no steady phase"))
+        .and_then(|steadily| steady(history, streams::CACHED, (steadily.from, steadily.to), slo));
+    let base = before.clone().ok().and_then(|mut service| service.paces.base());
+    let mut found = Found::default();
+    stale(&Record::read(history), &phases, scope, &mut found);
+    for variant in LOSSES {
+        let Some(part) = phase(history, &phases, "hold", variant).map(|part| judged(history, part)) else {
+            found.few(format!("the store was never lost: {variant}"));
+            continue;
+        };
+        loss(history, variant, part, &mut found, (slo, extra), base.zip(steadily));
+    }
+    found.numbers.extend(base.map(|base| Number::new("p95 before the losses", base, "ms")));
+    let Found { samples, numbers, broken, mut events, missing, busy, certain } = found;
+    if let Some((decided, _)) = broken.first() {
+        if let Some(doubt) = record_doubt(history).filter(|_| !certain) {
+            return Verdict::Inconclusive(doubt);
+        }
+        events.truncate(3);
+        let numbers = decided_by(numbers, decided);
+        let explanation: Vec<String> = broken.into_iter().map(|(_, words)| words).collect();
+        return Verdict::Violated(Counterexample { explanation: explanation.join("; "), events, samples, numbers });
+    }
+    let held = Verdict::holds(MINIMUM, Evidence { samples, numbers, notes: Vec::new() });
+    unless(held, doubt(history).or(before.err()).or(missing).or(busy))
+}
+
+/// Success and p95 of one stretch without the store.
+fn loss(
+    history: &History,
+    variant: &str,
+    part: Phase,
+    found: &mut Found,
+    (slo, extra): (f64, f64),
+    before: Option<(f64, Phase)>,
+) {
+    let (mut service, mut arrived) = (Service::default(), 0_u64);
+    let mut failed = Offences::default();
+    for seen in stream(history, streams::CACHED) {
+        if !(part.from..part.to).contains(&seen.view.intended_at(history.events())) {
+            continue;
+        }
+        service.add(history, &seen);
+        arrived = arrived.saturating_add(u64::from(seen.arrived.is_some()));
+        if !seen.outcome.is_some_and(|(_, _, answer)| answer.is_success()) {
+            failed.add(history, seen.view.completed().unwrap_or(seen.view.invoked as usize));
+        }
+    }
+    let Some(success) = service.success() else {
+        found.few(format!("nothing was asked with the store lost: {variant}"));
+        return;
+    };
+    found.samples = found.samples.saturating_add(service.sent);
+    let name = format!("success ({variant})");
+    found.numbers.push(Number::new(&name, success * 100.0, "%").limit(slo * 100.0));
+    let passed = format!("of these passed on to the upstream ({variant})");
+    found.numbers.push(Number::new(&passed, count(arrived) * 100.0 / count(service.sent), "%"));
+    if success < slo {
+        let (failures, sent) = (failed.count, service.sent);
+        found
+            .broken
+            .push((name, format!("store lost ({variant}): {failures} of {sent} requests were not answered 2xx")));
+        found.events.extend(failed.events);
+    }
+    let Some((base, steadily)) = before else { return };
+    let ratio = (base + extra) / base.max(f64::MIN_POSITIVE);
+    let compared = compare(history, (&mut service, &[part]), (base, &[steadily]), ratio);
+    let Some(Compared { p95, limit, pace }) = compared else { return };
+    let name = format!("p95 ({variant})");
+    found.numbers.extend(p95.map(|p95| Number::new(&name, p95, "ms").limit(limit)));
+    match pace {
+        Pace::Kept => {}
+        Pace::Slower => {
+            let p95 = p95.unwrap_or(f64::INFINITY);
+            let text = format!("store lost ({variant}): p95 was {p95:.1} ms; {limit:.1} ms are allowed");
+            found.broken.push((name, text));
+            found.events.push(history.reference(part.event));
+        }
+        Pace::Busy(reason) => found.busy = found.busy.take().or(Some(reason)),
+    }
+}
+
+/// Whether anything that must be revalidated was served beyond its time; the upstream away, that must be an error.
+fn stale(record: &Record<'_>, phases: &[Phase], scope: &Scope<'_>, found: &mut Found) {
+    let history = record.history;
+    let away: Vec<&Phase> = phases
+        .iter()
+        .filter(|part| history.text(part.phase) == "hold" && history.text(part.variant) == UPSTREAM_AWAY)
+        .collect();
+    let must = EXPIRING.iter().find(|kind| kind.name == "must-revalidate");
+    let mut offences = Offences::default();
+    let (mut told, mut refused, mut timed_out) = (String::new(), 0_u64, 0_u64);
+    let mut seen: BTreeSet<Name> = BTreeSet::new();
+    for one in record.uses().filter(|one| Some(&one.kind) == must && one.status != 0) {
+        let fresh = one.kind.fresh_s.saturating_mul(1_000_000_000);
+        if let Some(made) = record.made_for_another(one).and_then(|another| another.arrived) {
+            let age = one.sent.saturating_sub(made);
+            if age > fresh.saturating_add(GRAIN_NS) {
+                if offences.count == 0 {
+                    told = format!("{} was answered with what was {:.3} s old", record.words(one), seconds(age));
+                }
+                offences.add(history, one.event);
+            }
+        }
+        if one.status >= 500 && away.iter().any(|part| (part.from..part.to).contains(&one.sent)) {
+            refused = refused.saturating_add(1);
+            timed_out = timed_out.saturating_add(u64::from(one.status == 504));
+            seen.insert(one.target);
+        }
+    }
+    found.numbers.push(Number::new(STALE, count(offences.count), "responses").limit(0.0));
+    found.numbers.push(Number::new("answered 5xx, the upstream away", count(refused), "requests"));
+    found.numbers.push(Number::new("of these 504, as RFC 9111 wants it", count(timed_out), "requests"));
+    if offences.count > 0 {
+        found.certain = true;
+        found.broken.push((STALE.to_owned(), format!("must-revalidate: {told} ({} such answers)", offences.count)));
+        found.events.extend(offences.events);
+    }
+    // Where only some replicas were part of the story, those of its site are.
+    let asked = scope.deployment.sites.iter().any(|site| {
+        let names = site.replica_names();
+        names.iter().all(|replica| history.name(replica).is_some_and(|name| seen.contains(&name)))
+    });
+    if !asked {
+        found.few("no site was seen to refuse what has expired, the upstream away".to_owned());
+    }
+}
