@@ -261,6 +261,9 @@ pub trait Runtime: Send + Sync {
     /// What the component is doing.
     fn state<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, State>;
 
+    /// Bytes of memory that the component has now; `None` if that cannot be seen.
+    fn memory<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<u64>>;
+
     /// The last lines of its log, joined by newlines; empty if there is none.
     fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String>;
 
