@@ -1,5 +1,6 @@
 //! All experiments, one story per file.
 
+mod analytics;
 mod bad_configurations;
 mod balance;
 mod broken_policy;
@@ -74,12 +75,18 @@ pub fn all() -> Vec<Experiment> {
         control_plane_outage::EXPERIMENT,
         component_loss::EXPERIMENT,
         data_path::EXPERIMENT,
+        analytics::EXPERIMENT,
     ]
 }
 
 /// Whether nothing may run beside an experiment: those that compare percentiles of a few milliseconds. Another lab that
 /// starts a dozen processes or containers moves them more than what they are there to find.
 pub(crate) fn runs_alone(experiment: &Experiment) -> bool {
-    [control_plane_outage::EXPERIMENT.name, component_loss::EXPERIMENT.name, data_path::EXPERIMENT.name]
-        .contains(&experiment.name)
+    [
+        control_plane_outage::EXPERIMENT.name,
+        component_loss::EXPERIMENT.name,
+        data_path::EXPERIMENT.name,
+        analytics::EXPERIMENT.name,
+    ]
+    .contains(&experiment.name)
 }

@@ -21,7 +21,7 @@ static MACHINE: RwLock<()> = RwLock::new(());
 
 /// The families, the longest first. Quotas and revocations are judged over windows of a second and less: those are not made
 /// any shorter.
-const FAMILIES: [Family; 10] = [
+const FAMILIES: [Family; 11] = [
     Family {
         name: "latency",
         deployment: "datapower-kubernetes",
@@ -70,6 +70,13 @@ const FAMILIES: [Family; 10] = [
         scale: 0.1,
         claims: &["TOK-05", "TOK-06"],
         in_containers: &["TOK-05"],
+    },
+    Family {
+        name: "analytics",
+        deployment: "datapower-kubernetes",
+        scale: 0.1,
+        claims: &["ANA-01", "ANA-02/a", "ANA-02/b"],
+        in_containers: &["ANA-02/a"],
     },
     Family {
         name: "configuration",

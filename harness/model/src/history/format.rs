@@ -261,9 +261,10 @@ mod tests {
     #[test]
     fn another_major_is_refused_and_another_minor_is_read() {
         let text = String::from_utf8(bytes(&sample())).unwrap();
-        let other = text.replacen("\"1.0\"", "\"2.0\"", 1);
+        let written = format!("\"{FORMAT}\"");
+        let other = text.replacen(&written, "\"2.0\"", 1);
         assert_matches!(read(other.as_bytes()), Err(ReadError::Format { found }) if found == "2.0");
-        let newer = text.replacen("\"1.0\"", "\"1.7\"", 1);
+        let newer = text.replacen(&written, "\"1.7\"", 1);
         assert!(read(newer.as_bytes()).unwrap().problem.is_none());
         assert_matches!(read(&b"[]\n"[..]), Err(ReadError::Header(_)));
         assert_matches!(read(&b""[..]), Err(ReadError::Header(_)));
