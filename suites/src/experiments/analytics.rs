@@ -39,7 +39,7 @@ const DELAY: Duration = Duration::from_secs(2);
 /// Calls that are sent after a fault: when they are recorded, what was kept before them is, too.
 const AFTER: Duration = Duration::from_millis(500);
 /// Requests a second at each site, beside those that every experiment has.
-const RATE_PER_S: f64 = 40.0;
+const RATE_PER_S: f64 = 60.0;
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let held = lab.scaled(HELD).max(LEAST_HELD);

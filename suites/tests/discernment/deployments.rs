@@ -132,7 +132,7 @@ const TWINS: Shape = Shape {
 const OBSERVED: Shape = Shape {
     name: "observed",
     sites: &["{name: eu, replicas: 1}", "{name: us, replicas: 1}"],
-    platform: "analytics: {bufferEvents: 100, batchEvents: 20, flushInterval: 5s}",
+    platform: "analytics: {bufferEvents: 200, batchEvents: 20, flushInterval: 5s}",
     limits: &["CFG-02/b", "CFG-02/c", "CON-02", "ANA-02/b"],
     ..CLUSTER
 };

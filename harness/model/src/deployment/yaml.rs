@@ -251,7 +251,7 @@ fn analytics(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Analytics> {
     let mut keys = Fields::of(node, "`analytics`", mistakes)?;
     let buffer_events = keys
         .optional("bufferEvents")
-        .map_or(Some(100), |node| fields::whole(node, "bufferEvents", 1..=1_000_000, "legal are", mistakes));
+        .map_or(Some(200), |node| fields::whole(node, "bufferEvents", 1..=1_000_000, "legal are", mistakes));
     let batch_events = keys
         .optional("batchEvents")
         .map_or(Some(20), |node| fields::whole(node, "batchEvents", 1..=10_000, "legal are", mistakes));
@@ -450,7 +450,7 @@ mod tests {
         let said = |buffer_events, batch_events, ms| {
             Some(Analytics { buffer_events, batch_events, flush_interval: Duration::from_millis(ms) })
         };
-        assert_eq!(analytics("{}"), said(100, 20, 500));
+        assert_eq!(analytics("{}"), said(200, 20, 500));
         assert_eq!(analytics("{bufferEvents: 5000, batchEvents: 50, flushInterval: 1m}"), said(5000, 50, 6000));
     }
 

@@ -153,7 +153,7 @@ fn each_site_must_record_its_own_calls_once() {
         false => conforming(asked),
     };
     violated("ANA-01", late, "within 60.0 s", "recorded by `us` (nothing lost)");
-    let again = |asked: Asked| Fate { again: asked.ms % 5_000 == 0, ..conforming(asked) };
+    let again = |asked: Asked| Fate { again: asked.ms.is_multiple_of(5_000), ..conforming(asked) };
     violated("ANA-01", again, "more than once", "recorded again by `eu`");
     let strange = |asked: Asked| Fate { strange: asked.ms == 9_000 && asked.site == "eu", ..conforming(asked) };
     violated("ANA-01", strange, "`us` was told of 1 calls of other", "calls of other sites recorded by `us`");
