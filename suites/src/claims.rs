@@ -1,5 +1,6 @@
 //! All claims, one file per family, ordered by id.
 
+pub(crate) mod analytics;
 pub(crate) mod availability;
 pub(crate) mod balance;
 pub(crate) mod busy;
@@ -29,6 +30,7 @@ use gatecrash_model::Claim;
 
 /// The families.
 const FAMILIES: &[&[Claim]] = &[
+    analytics::CLAIMS,
     availability::CLAIMS,
     balance::CLAIMS,
     cache::CLAIMS,

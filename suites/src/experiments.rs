@@ -1,5 +1,6 @@
 //! All experiments, one story per file.
 
+mod analytics;
 mod bad_configurations;
 mod balance;
 mod balance_after_loss;
@@ -88,6 +89,7 @@ pub fn all() -> Vec<Experiment> {
         component_loss::EXPERIMENT,
         site_local::EXPERIMENT,
         data_path::EXPERIMENT,
+        analytics::EXPERIMENT,
     ]
 }
 
@@ -99,6 +101,7 @@ pub(crate) fn runs_alone(experiment: &Experiment) -> bool {
         component_loss::EXPERIMENT.name,
         site_local::EXPERIMENT.name,
         data_path::EXPERIMENT.name,
+        analytics::EXPERIMENT.name,
     ]
     .contains(&experiment.name)
 }

@@ -5,6 +5,7 @@
 //! stops the streams, closes the history and removes what was started. Durations of the deployment are
 //! scaled already; those that an experiment chooses pass through [`Lab::scaled`].
 
+mod analytics;
 mod background;
 mod bring_up;
 mod cached;
@@ -227,6 +228,8 @@ struct State {
     platform: Option<platform::Acting>,
     /// Who came in whose place, in order.
     successors: Vec<platform::Succession>,
+    /// Which calls were answered, and which of them analytics recorded.
+    calls: analytics::Calls,
     /// Latest stamp heard on each event stream.
     heard: BTreeMap<String, u64>,
     tasks: Vec<JoinHandle<()>>,
@@ -370,6 +373,9 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     }
     if deployment.platform.is_some() {
         all.insert(Capability::Platform);
+    }
+    if deployment.analytics.is_some() {
+        all.insert(Capability::Analytics);
     }
     if deployment.store.is_none() {
         all.remove(&Capability::SharedStore);

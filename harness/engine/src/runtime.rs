@@ -264,6 +264,9 @@ pub trait Runtime: Send + Sync {
     /// Processor time that the component has used since it was started last, user and system; `None` where nobody can say.
     fn processor_time<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<Duration>>;
 
+    /// Bytes of memory that the component has now; `None` if that cannot be seen.
+    fn memory<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<u64>>;
+
     /// The last lines of its log, joined by newlines; empty if there is none.
     fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String>;
 

@@ -99,6 +99,8 @@ pub enum Capability {
     TwoReplicas,
     /// A platform replaces replicas that are lost.
     Platform,
+    /// Gateways tell an analytics of their own site of each call: the deployment has `analytics`.
+    Analytics,
     /// The gateway takes its configuration from the control plane.
     ControlPlane,
     /// The gateway answers with the version of its configuration.

@@ -33,6 +33,9 @@ pub struct Deployment {
     /// The platform that runs the replicas and replaces one that is lost; `None`: nobody does.
     #[serde(default)]
     pub platform: Option<Platform>,
+    /// Where gateways tell of each call, one for each site; `None`: nobody is told.
+    #[serde(default)]
+    pub analytics: Option<Analytics>,
     /// 1 to 32 routes with distinct names and paths.
     pub routes: Vec<Route>,
     /// The quota of routes with the `quota` policy.
@@ -137,6 +140,21 @@ pub enum Successor {
     Same,
     /// A new name with an empty disk, as a pod of a `Deployment`: whatever the lost one kept for itself is lost with it.
     New,
+}
+
+/// Analytics: each site has one of its own, and its gateways tell it of each call that they answered, in batches and never while a
+/// request waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Analytics {
+    /// Calls that a replica keeps at most for an analytics that does not take them, 1 to 1,000,000; beyond that the oldest are lost. Never scaled.
+    pub buffer_events: u32,
+    /// Calls in one message at most, 1 to 10,000 and no more than `bufferEvents`. Never scaled.
+    pub batch_events: u32,
+    /// How long a call waits at most until it is sent. Scaled.
+    #[serde(with = "yaml::duration_ms")]
+    #[schemars(with = "u64")]
+    pub flush_interval: Duration,
 }
 
 /// A route of the gateway.
@@ -255,6 +273,12 @@ impl Site {
         format!("{}-config", self.name)
     }
 
+    /// Name of its analytics.
+    #[must_use]
+    pub fn analytics(&self) -> String {
+        format!("{}-analytics", self.name)
+    }
+
     /// Name of the ingress between its gateways and the control plane.
     #[must_use]
     pub fn management_ingress(&self) -> String {
@@ -344,6 +368,9 @@ impl Deployment {
         if let Some(platform) = &mut scaled.platform {
             platform.probe_period = by(platform.probe_period);
             platform.probe_timeout = by(platform.probe_timeout);
+        }
+        if let Some(analytics) = &mut scaled.analytics {
+            analytics.flush_interval = by(analytics.flush_interval);
         }
         scaled
     }

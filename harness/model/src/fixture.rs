@@ -27,6 +27,7 @@
 //!   quoted version, `"2.17"` in the second term and later; `If-None-Match` gives 304), `POST /v1/register` ([`Registration`]),
 //!   `POST /v1/status` ([`Status`]).
 //! - site store: `GET /v1/configuration` and `PUT /v1/configuration` (body is a [`Configuration`]; 404 before the first PUT).
+//! - analytics: `POST /v1/events` ([`Batch`]). A batch that was taken already is answered 200 and not recorded again.
 //! - identity: `POST /token`, `POST /revoke`, `POST /introspect` (RFC 6749, 7009, 7662), `GET` of [`JWKS_PATH`] (RFC 7517).
 //!
 //! Requests of the harness carry `x-gatecrash-op: <id>`; gateways pass request headers on, so the
@@ -74,6 +75,8 @@ pub enum Role {
     Ingress,
     /// An upstream.
     Upstream,
+    /// A site's analytics.
+    Analytics,
     /// Dials addresses and says which answered: proves that a container cannot bypass its links.
     Probe,
 }
@@ -90,6 +93,7 @@ impl Role {
             Self::Store => "store",
             Self::Ingress => "ingress",
             Self::Upstream => "upstream",
+            Self::Analytics => "analytics",
             Self::Probe => "probe",
         }
     }
@@ -180,6 +184,32 @@ pub struct Status {
     /// Why a newer one was refused, if it was.
     #[serde(default)]
     pub refused: Option<String>,
+}
+
+/// A call that a gateway answered, as analytics are told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Told {
+    /// Id of the operation, from [`OP_HEADER`]; 0 if the request had none.
+    pub op: u32,
+    /// Path without the query.
+    pub path: String,
+    /// Status of the answer.
+    pub status: u16,
+}
+
+/// Some calls, in the order in which they were answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// Replica that answered them.
+    pub replica: String,
+    /// Which life of the replica: numbers begin anew with each.
+    pub life: u64,
+    /// Number of the batch in that life. One that is sent again keeps its number and its calls.
+    pub number: u64,
+    /// The calls.
+    pub calls: Vec<Told>,
 }
 
 /// Body of `PUT /control/fault`.
@@ -307,6 +337,24 @@ pub struct GatewayConfig {
     /// Credentials with which the gateway asks the identity provider (RFC 7662 section 2.1).
     #[serde(default)]
     pub gateway_client: Option<Client>,
+    /// `http://` address of the site's analytics; empty: none.
+    #[serde(default)]
+    pub analytics: String,
+    /// `http://` address of another site's analytics, which a gateway has no business with; empty: none.
+    #[serde(default)]
+    pub other_analytics: String,
+    /// Calls that are kept for analytics that do not take them; beyond that the oldest are lost.
+    #[serde(default)]
+    pub analytics_buffer: u32,
+    /// Calls in one message to analytics.
+    #[serde(default)]
+    pub analytics_batch: u32,
+    /// Milliseconds after which a call is sent to analytics at the latest, and after which what failed is sent again.
+    #[serde(default)]
+    pub analytics_flush_ms: u64,
+    /// Milliseconds that one message to analytics may take.
+    #[serde(default)]
+    pub analytics_timeout_ms: u64,
     /// `http://` address of the upstream.
     pub upstream: String,
     /// `http://` address of the upstream of the next site, for routes whose backend is there; empty: none.
@@ -435,7 +483,7 @@ pub struct IdentityConfig {
     pub clients: Vec<Client>,
 }
 
-/// Configuration of the fixtures that need no more than names and addresses: site store, store stub, upstream.
+/// Configuration of the fixtures that need no more than names and addresses: site store, store stub, upstream, analytics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlainConfig {
@@ -504,6 +552,13 @@ pub enum StreamEvent {
         op: u32,
         /// Path.
         path: String,
+    },
+    /// A call was recorded (analytics).
+    Recorded {
+        /// Replica that told of it.
+        peer: String,
+        /// Operation id; 0 if the request had none.
+        op: u32,
     },
     /// Somebody called (control plane, site store, identity).
     Contact {

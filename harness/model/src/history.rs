@@ -169,7 +169,18 @@ impl History {
         })
     }
 
-    /// Events that are neither invocation, completion nor arrival, in order, with their positions.
+    /// What analytics recorded, in order: (time, operation, analytics, replica, position of the event).
+    pub fn records(&self) -> impl Iterator<Item = (u64, u32, Name, Name, usize)> + '_ {
+        self.index.records().iter().filter_map(|position| {
+            let event = self.events.get(*position as usize)?;
+            let EventKind::Recorded { op, analytics, replica } = event.kind else {
+                return None;
+            };
+            Some((event.at, op, analytics, replica, *position as usize))
+        })
+    }
+
+    /// Events that are neither invocation, completion, arrival nor record of analytics, in order, with their positions.
     pub fn others(&self) -> impl Iterator<Item = (usize, &Event)> + '_ {
         self.index
             .others()

@@ -214,6 +214,7 @@ fn deployment() -> Deployment {
             probe_threshold: 3,
             successor: Successor::New,
         }),
+        analytics: None,
         routes: vec![route("open", &[]), route("metered", &[Policy::ClientId, Policy::Quota])],
         quota: Quota { limit: 100, window: Duration::from_secs(10), alignment: WindowAlignment::FirstRequest },
     }

@@ -4,7 +4,7 @@ use crate::claims::configuration::{START_KIND, START_VARIANT};
 use crate::claims::latency::{LATENCY_US, UPSTREAM_CUT};
 use gatecrash_model::claim::{Claim, Parameters, Scope, Value};
 use gatecrash_model::deployment::{
-    ControlPlane, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Successor, WindowAlignment,
+    Analytics, ControlPlane, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Successor, WindowAlignment,
 };
 use gatecrash_model::history::build::HistoryBuilder;
 use gatecrash_model::history::event::mark;
@@ -47,6 +47,7 @@ pub(crate) fn deployment() -> Deployment {
             probe_threshold: 3,
             successor: Successor::New,
         }),
+        analytics: Some(Analytics { buffer_events: 100, batch_events: 20, flush_interval: Duration::from_secs(5) }),
         routes: vec![
             route("plain", &[Policy::Jwt]),
             route("metered", &[Policy::Jwt, Policy::Quota]),

@@ -1,4 +1,4 @@
-//! Each component that is no gateway is lost in turn while requests go on: the control plane, each site's way to it, stores. Read by AVL-06.
+//! Each component that is no gateway is lost in turn while requests go on: the control plane, each site's way to it, stores, analytics. Read by AVL-06.
 
 use super::canaries::traffic;
 use super::sites::rest;
@@ -82,6 +82,9 @@ fn components(deployment: &Deployment) -> Vec<String> {
         }
         if deployment.site_store {
             all.push(site.site_store());
+        }
+        if deployment.analytics.is_some() {
+            all.push(site.analytics());
         }
     }
     all

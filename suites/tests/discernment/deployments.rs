@@ -17,7 +17,7 @@ pub(crate) struct Shape {
     sites: &'static [&'static str],
     /// Whose the store is.
     scope: &'static str,
-    /// Its platform; empty for none.
+    /// Its platform, or its analytics; empty for neither.
     platform: &'static str,
     /// Claims that the conforming gateway breaks here, as the deployment's settings say: documented limits.
     pub(crate) limits: &'static [&'static str],
@@ -70,6 +70,7 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         Needs::PeeredContracts | Needs::KeptOutside => PEERED,
         Needs::Introspection => PROVIDER,
         Needs::Cache => CACHE,
+        Needs::Analytics => OBSERVED,
     }
 }
 
@@ -137,5 +138,14 @@ const TWINS: Shape = Shape {
     name: "twins",
     sites: &["{name: eu, zones: [a, b], replicas: 2}", "{name: us, zones: [a, b], replicas: 2}"],
     platform: "",
+    ..CLUSTER
+};
+
+/// Two sites with one replica and analytics each. What a full buffer loses is lost.
+const OBSERVED: Shape = Shape {
+    name: "observed",
+    sites: &["{name: eu, replicas: 1}", "{name: us, replicas: 1}"],
+    platform: "analytics: {bufferEvents: 200, batchEvents: 20, flushInterval: 5s}",
+    limits: &["CFG-02/b", "CFG-02/c", "CON-02", "ANA-02/b"],
     ..CLUSTER
 };

@@ -84,6 +84,13 @@ const FAMILIES: [Family; 11] = [
         in_containers: &["CAC-01"],
     },
     Family {
+        name: "analytics",
+        deployment: "datapower-kubernetes",
+        scale: 0.1,
+        claims: &["ANA-01", "ANA-02/a", "ANA-02/b"],
+        in_containers: &["ANA-02/a"],
+    },
+    Family {
         name: "configuration",
         deployment: "flex-managed",
         scale: 0.05,

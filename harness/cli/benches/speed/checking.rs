@@ -112,6 +112,14 @@ fn multiplied(history: &History, times: u32) -> History {
                         .map(|copy| Event { at, kind: EventKind::Arrived { op: first(op) + copy, upstream, route } }),
                 );
             }
+            EventKind::Recorded { op, analytics, replica } if op != 0 => {
+                events.extend(
+                    (0..times).map(|copy| Event {
+                        at,
+                        kind: EventKind::Recorded { op: first(op) + copy, analytics, replica },
+                    }),
+                );
+            }
             // This mark names an operation.
             EventKind::Mark { name, subject, value } if Some(name) == issued => {
                 let value = u32::try_from(value).map_or(value, |op| i64::from(first(op)));
@@ -129,6 +137,7 @@ fn multiplied(history: &History, times: u32) -> History {
             }
             kind @ (EventKind::Invoked { .. }
             | EventKind::Arrived { .. }
+            | EventKind::Recorded { .. }
             | EventKind::Mark { .. }
             | EventKind::Fault { .. }
             | EventKind::Phase { .. }

@@ -301,7 +301,7 @@ impl Lab {
                 })
             }
             Role::Ingress => serde_json::to_value(self.ingress_config(part, listen, control)),
-            Role::Gateway | Role::SiteStore | Role::Store | Role::Upstream | Role::Probe => {
+            Role::Gateway | Role::SiteStore | Role::Store | Role::Upstream | Role::Analytics | Role::Probe => {
                 serde_json::to_value(PlainConfig { name, listen, control })
             }
         };

@@ -55,6 +55,11 @@ impl Lab {
                 let route = self.route_of(&path);
                 self.inner.recorder.at(at, EventKind::Arrived { op, upstream: component.to_owned(), route });
             }
+            StreamEvent::Recorded { peer, op } => {
+                self.is_recorded(&peer, op);
+                let analytics = component.to_owned();
+                self.inner.recorder.at(at, EventKind::Recorded { op, analytics, replica: peer });
+            }
             StreamEvent::Contact { peer, what, status, version } => {
                 self.inner
                     .recorder

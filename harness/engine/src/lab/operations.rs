@@ -289,6 +289,8 @@ impl Lab {
         }
         let sent = monotonic_ns();
         let late_us = u32::try_from(sent.saturating_sub(intended) / 1000).unwrap_or(u32::MAX);
+        // What has no site passes no gateway.
+        let of_gateway = !operation.site.is_empty();
         self.inner.recorder.at(clock.of_monotonic(sent), EventKind::Invoked { op, process, late_us, operation });
         let transport = tokio::select! {
             transport = self.inner.client.send(request, timeout) => transport,
@@ -302,6 +304,9 @@ impl Lab {
             classify(&transport, self.adapter().reject_status)
         };
         let answer = self.answer(&transport, sent);
+        if answer.status != 0 && of_gateway {
+            self.is_answered(op);
+        }
         let completed = EventKind::Completed { op, effect, answer: answer.clone() };
         self.inner.recorder.at(clock.of_monotonic(ended), completed);
         if resource.is_some() {

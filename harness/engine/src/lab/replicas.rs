@@ -180,6 +180,11 @@ impl Lab {
         if self.deployment().site_store {
             roles.push(("siteStore", site.site_store(), FIXTURE_PORT));
         }
+        if self.deployment().analytics.is_some() {
+            roles.push(("analytics", site.analytics(), FIXTURE_PORT));
+            let other = topology::other_analytics(self.deployment(), site);
+            roles.extend(other.map(|other| ("otherAnalytics", other, FIXTURE_PORT)));
+        }
         if self.deployment().control_plane.is_some() {
             roles.push(("controlPlane", site.management_ingress(), FIXTURE_PORT));
         }

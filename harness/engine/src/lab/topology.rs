@@ -61,6 +61,9 @@ pub(super) fn support(deployment: &Deployment, redis: bool) -> Vec<Support> {
         if deployment.site_store {
             all.push(fixture(site.site_store(), &site.name, Role::SiteStore));
         }
+        if deployment.analytics.is_some() {
+            all.push(fixture(site.analytics(), &site.name, Role::Analytics));
+        }
         if deployment.control_plane.is_some() {
             all.push(fixture(site.management_ingress(), &site.name, Role::Ingress));
         }
@@ -114,6 +117,10 @@ pub(super) fn replica_links(
     if deployment.site_store {
         all.push(LinkKey::new(replica, &site.site_store(), FIXTURE_PORT));
     }
+    if deployment.analytics.is_some() {
+        all.push(LinkKey::new(replica, &site.analytics(), FIXTURE_PORT));
+        all.extend(other_analytics(deployment, site).map(|other| LinkKey::new(replica, &other, FIXTURE_PORT)));
+    }
     if deployment.control_plane.is_some() {
         all.push(LinkKey::new(replica, &site.management_ingress(), FIXTURE_PORT));
     }
@@ -124,6 +131,12 @@ pub(super) fn replica_links(
 pub(super) fn remote_upstream(deployment: &Deployment, site: &Site) -> Option<String> {
     deployment.remote_route()?;
     deployment.next_site(&site.name).map(Site::upstream)
+}
+
+/// The analytics that a gateway of `site` could mistake for its own: those of the first other site. Who tells them anything is seen.
+pub(super) fn other_analytics(deployment: &Deployment, site: &Site) -> Option<String> {
+    let other = deployment.sites.iter().find(|other| other.name != site.name)?;
+    deployment.analytics.as_ref().map(|_| other.analytics())
 }
 
 /// Port of the gateway's data listener.

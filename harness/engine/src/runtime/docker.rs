@@ -47,6 +47,8 @@ const TEAR_DOWN_ROUNDS: usize = 5;
 /// How many containers are made or removed at the same time, over all labs. Each costs the engine and the kernel a tenth of a
 /// second of a core; a dozen at once keep the links and gateways of the other labs waiting for longer than a store's timeout.
 const TURNS: usize = 3;
+/// How long the engine may take to say how much memory a container has.
+const STATS_WITHIN: Duration = Duration::from_secs(5);
 /// Lines of a container's log that are kept on the host.
 const KEPT_LINES: usize = 20_000;
 
@@ -615,6 +617,19 @@ impl Runtime for DockerRuntime {
             // The engine counts nanoseconds; 0 is what it says of a container that does not run.
             let used = told.cpu_stats?.cpu_usage?.total_usage.filter(|used| *used > 0)?;
             Some(Duration::from_nanos(used))
+        }
+        .boxed()
+    }
+
+    /// What the engine counts for the container without what it keeps of files that nobody uses now, as `docker stats` prints it.
+    fn memory<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<u64>> {
+        async move {
+            let options = query::StatsOptions { stream: false, one_shot: true };
+            let mut stats = Box::pin(self.engine.docker.stats(&Self::container(network, name), Some(options)));
+            let told = tokio::time::timeout(STATS_WITHIN, stats.next()).await.ok()??.ok()?;
+            let memory = told.memory_stats?;
+            let files = memory.stats.as_ref().and_then(|stats| stats.get("inactive_file")).copied().unwrap_or_default();
+            memory.usage.map(|usage| usage.saturating_sub(files)).filter(|bytes| *bytes > 0)
         }
         .boxed()
     }

@@ -260,6 +260,12 @@ pub(super) fn wrong_state(name: &str, state: &State, verb: &'static str) -> Runt
     RuntimeError::State { component: name.to_owned(), state, verb }
 }
 
+/// Bytes of the resident set by a `/proc/PID/status`; `None` without the line (a process that has ended).
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 impl Runtime for ProcessRuntime {
     fn name(&self) -> &'static str {
         "process"
@@ -449,6 +455,18 @@ impl Runtime for ProcessRuntime {
             let child = self.started(network, name)?.child;
             // The number of one that ended may be somebody else's by now.
             if let State::Ended(_) = child.state() { None } else { proc::processor_time(child.pid()) }
+        }
+        .boxed()
+    }
+
+    /// Its resident set; one that was swapped out would look smaller.
+    fn memory<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<u64>> {
+        async move {
+            let started = self.started(network, name)?;
+            if started.child.state() != State::Running {
+                return None;
+            }
+            resident(&std::fs::read_to_string(format!("/proc/{}/status", started.child.pid())).ok()?)
         }
         .boxed()
     }

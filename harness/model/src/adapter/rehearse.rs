@@ -45,6 +45,12 @@ impl Adapter {
         if deployment.next_site(&site.name).is_some() {
             link.insert("remoteUpstream".to_owned(), to(8080));
         }
+        if deployment.analytics.is_some() {
+            link.insert("analytics".to_owned(), to(8080));
+            if deployment.sites.len() >= 2 {
+                link.insert("otherAnalytics".to_owned(), to(8080));
+            }
+        }
         let replica = ReplicaContext {
             name: format!("{}-{index}", site.name),
             site: site.name.clone(),

@@ -24,7 +24,7 @@ pub struct Context<'a> {
     pub files: String,
     /// The replica's local disk, as it sees it: survives restarts unless wiped.
     pub disk: String,
-    /// Links by role: `upstream` and `identity`; `controlPlane`, `store`, `siteStore` where the deployment has one; `remoteUpstream`, that of
+    /// Links by role: `upstream` and `identity`; `controlPlane`, `store`, `siteStore`, `analytics` where the deployment has one; `remoteUpstream`, that of
     /// the next site, where an experiment has a route to it.
     pub link: BTreeMap<String, LinkContext>,
     /// The deployment, scaled.

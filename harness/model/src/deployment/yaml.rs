@@ -1,7 +1,7 @@
 //! Deployments as written: YAML to the checked form, with its limits, its defaults and the one conversion.
 
 use super::{
-    ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store, StoreKind,
+    Analytics, ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store, StoreKind,
     StoreScope, Successor, WindowAlignment,
 };
 use crate::input::fields::{self, Fields, written_duration};
@@ -70,6 +70,7 @@ fn deployment(root: &Node, mistakes: &mut Mistakes<'_>) -> Option<Deployment> {
     let site_store =
         keys.optional("siteStore").map_or(Some(false), |node| fields::boolean(node, "siteStore", mistakes));
     let platform = optional(keys.optional("platform"), |node| platform(node, mistakes));
+    let analytics = optional(keys.optional("analytics"), |node| analytics(node, mistakes));
     let routes = keys.optional("routes").map_or_else(|| Some(default_routes()), |node| routes(node, mistakes));
     let quota = keys.optional("quota").map_or_else(|| Some(default_quota()), |node| quota(node, mistakes));
     keys.finish(mistakes);
@@ -82,6 +83,7 @@ fn deployment(root: &Node, mistakes: &mut Mistakes<'_>) -> Option<Deployment> {
         store: store?,
         site_store: site_store?,
         platform: platform?,
+        analytics: analytics?,
         routes: routes?,
         quota: quota?,
     })
@@ -244,6 +246,33 @@ fn platform(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Platform> {
     Some(Platform { probe_period, probe_timeout, probe_threshold: probe_threshold?, successor: successor? })
 }
 
+/// Left out, its numbers are small: a run has to fill the buffer.
+fn analytics(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Analytics> {
+    let mut keys = Fields::of(node, "`analytics`", mistakes)?;
+    let buffer_events = keys
+        .optional("bufferEvents")
+        .map_or(Some(200), |node| fields::whole(node, "bufferEvents", 1..=1_000_000, "legal are", mistakes));
+    let batch_events = keys
+        .optional("batchEvents")
+        .map_or(Some(20), |node| fields::whole(node, "batchEvents", 1..=10_000, "legal are", mistakes));
+    let flush_interval = keys.optional("flushInterval").map_or(Some(Duration::from_secs(5)), |node| {
+        fields::duration(node, "flushInterval", Duration::from_millis(100)..=Duration::from_secs(600), mistakes)
+    });
+    let at = keys.place("batchEvents");
+    keys.finish(mistakes);
+    let (buffer_events, batch_events) = (buffer_events?, batch_events?);
+    if batch_events > buffer_events {
+        mistakes.add(
+            at,
+            format!(
+                "`batchEvents` is {batch_events}; it must not be more than `bufferEvents`, which is {buffer_events}"
+            ),
+        );
+        return None;
+    }
+    Some(Analytics { buffer_events, batch_events, flush_interval: flush_interval? })
+}
+
 fn routes(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Vec<Route>> {
     let items = fields::list(node, "routes", 1..=32, "a deployment needs", mistakes)?;
     let mut names = Vec::new();
@@ -338,7 +367,7 @@ fn default_routes() -> Vec<Route> {
 mod tests {
     use super::{ALIGNMENTS, POLICIES, STORE_KINDS, STORE_SCOPES, SUCCESSORS, parse};
     use crate::deployment::{
-        ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store, StoreKind,
+        Analytics, ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store, StoreKind,
         StoreScope, Successor, WindowAlignment,
     };
     use crate::input::fields::written_duration;
@@ -355,7 +384,7 @@ mod tests {
         assert_eq!(deployment.sites[0].zones, ["a"]);
         assert_eq!(deployment.sites[0].signing, "shared");
         assert_eq!((deployment.control_plane, deployment.store, deployment.site_store), (None, None, false));
-        assert_eq!(deployment.platform, None);
+        assert_eq!((deployment.platform, deployment.analytics), (None, None));
         assert_eq!(deployment.quota.limit, 100);
         assert_eq!(deployment.quota.window, Duration::from_secs(10));
         assert_eq!(deployment.quota.alignment, WindowAlignment::FirstRequest);
@@ -416,6 +445,17 @@ mod tests {
     }
 
     #[test]
+    fn analytics_that_says_nothing_has_a_small_buffer_and_only_its_interval_scales() {
+        let analytics =
+            |text: &str| parse("edge.yaml", &format!("{HEAD}{SITE}analytics: {text}\n")).unwrap().scaled(0.1).analytics;
+        let said = |buffer_events, batch_events, ms| {
+            Some(Analytics { buffer_events, batch_events, flush_interval: Duration::from_millis(ms) })
+        };
+        assert_eq!(analytics("{}"), said(200, 20, 500));
+        assert_eq!(analytics("{bufferEvents: 5000, batchEvents: 50, flushInterval: 1m}"), said(5000, 50, 6000));
+    }
+
+    #[test]
     fn a_mistake_is_shown_whole() {
         let error = parse("edge.yaml", &format!("{HEAD}sites:\n  - name: eu\n    replicas: 0\n")).unwrap_err();
         assert_eq!(
@@ -446,7 +486,7 @@ mod tests {
         refuses(&format!("{HEAD}{text}"), expected);
     }
 
-    #[test_case("controlplane: {}\n", "6:1: unknown key `controlplane` in a deployment; known are `version`, `name`, `profile`, `gateway`, `sites`, `controlPlane`, `store`, `siteStore`, `platform`, `routes` and `quota`" ; "unknown key")]
+    #[test_case("controlplane: {}\n", "6:1: unknown key `controlplane` in a deployment; known are `version`, `name`, `profile`, `gateway`, `sites`, `controlPlane`, `store`, `siteStore`, `platform`, `analytics`, `routes` and `quota`" ; "unknown key")]
     #[test_case("name: other\n", "6:1: `name` is there twice, first on line 2" ; "duplicate key")]
     #[test_case("controlPlane: {pollInterval: 10}\n", "6:30: `pollInterval` is 10; a duration is a number and a unit: `500ms`, `10s`, `1m`, `1h`" ; "duration without a unit")]
     #[test_case("controlPlane: {pollInterval: 2h}\n", "`pollInterval` is `2h`; legal are 10ms to 1h" ; "duration out of range")]
@@ -465,6 +505,11 @@ mod tests {
     #[test_case("platform: {probePeriod: 500ms}\n", "6:11: `probeTimeout` is 1s; it must not be longer than `probePeriod`, which is 500ms" ; "a default that outlasts the period")]
     #[test_case("platform: {probeThreshold: 0}\n", "6:28: `probeThreshold` is 0; legal are 1 to 100" ; "no threshold")]
     #[test_case("platform: {successor: fresh}\n", "6:23: `successor` is `fresh`; known are `same` and `new`" ; "successor")]
+    #[test_case("analytics: true\n", "6:12: `analytics` is a map of keys and values, not true" ; "analytics as a word")]
+    #[test_case("analytics: {buffer: 5}\n", "6:13: unknown key `buffer` in `analytics`; known are `bufferEvents`, `batchEvents` and `flushInterval`" ; "unknown key of analytics")]
+    #[test_case("analytics: {bufferEvents: 0}\n", "6:27: `bufferEvents` is 0; legal are 1 to 1000000" ; "no buffer")]
+    #[test_case("analytics: {bufferEvents: 10}\n", "6:12: `batchEvents` is 20; it must not be more than `bufferEvents`, which is 10" ; "a default batch that the buffer cannot hold")]
+    #[test_case("analytics: {flushInterval: 1h}\n", "`flushInterval` is `1h`; legal are 100ms to 10m" ; "a flush that is too late")]
     #[test_case("routes: []\n", "`routes` is empty; a deployment needs 1 to 32" ; "no routes")]
     #[test_case("routes: [{name: a, path: a}]\n", "6:26: `path` is `a`; a path begins with `/`" ; "relative path")]
     #[test_case("routes: [{name: a, path: /a, policies: [oauth]}]\n", "6:41: `policies` is `oauth`; known are `jwt`, `client-id` and `quota`" ; "unknown policy")]
@@ -524,6 +569,9 @@ mod tests {
             json["platform"]["probeTimeout"] = written_duration(platform.probe_timeout).into();
             json["platform"]["successor"] = word(&SUCCESSORS, &platform.successor).into();
         }
+        if let Some(analytics) = &deployment.analytics {
+            json["analytics"]["flushInterval"] = written_duration(analytics.flush_interval).into();
+        }
         serde_saphyr::to_string(&json).unwrap()
     }
 
@@ -557,18 +605,19 @@ mod tests {
             1_u32..=100,
             prop::sample::select(&SUCCESSORS),
         ));
+        let analytics = prop::option::of((10_000_u32..=1_000_000, 1_u32..=10_000, millis(100..600_000)));
         let gateway = (
             word(),
             prop::collection::btree_map(word(), scalars(), 0..4),
             prop::collection::btree_set("[a-z]{1,9}\\.[a-z-]{1,9}", 0..4),
         );
-        let sites = (sites, any::<bool>(), platform);
+        let sites = (sites, any::<bool>(), platform, analytics);
         (word(), word(), gateway, sites, control_plane, store, routes, quota).prop_map(
             |(
                 name,
                 profile,
                 (adapter, settings, defects),
-                (sites, site_store, platform),
+                (sites, site_store, platform, analytics),
                 control_plane,
                 store,
                 routes,
@@ -597,6 +646,11 @@ mod tests {
                         probe_timeout,
                         probe_threshold,
                         successor,
+                    }),
+                    analytics: analytics.map(|(buffer_events, batch_events, flush_interval)| Analytics {
+                        buffer_events,
+                        batch_events,
+                        flush_interval,
                     }),
                     routes: routes
                         .into_iter()

@@ -193,6 +193,12 @@ impl HistoryBuilder {
         self.push(self.now, EventKind::Contact { component, peer, what, status, version })
     }
 
+    /// Analytics recorded an operation that a replica told them of.
+    pub fn recorded(&mut self, analytics: &str, replica: &str, op: u32) -> &mut Self {
+        let (analytics, replica) = (analytics.to_owned(), replica.to_owned());
+        self.push(self.now, EventKind::Recorded { op, analytics, replica })
+    }
+
     /// The harness was late by so much.
     pub fn late(&mut self, late_us: u32) -> &mut Self {
         self.push(self.now, EventKind::Late { late_us })

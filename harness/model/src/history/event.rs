@@ -50,6 +50,15 @@ pub enum EventKind<N = Name> {
         /// Path as it arrived.
         route: N,
     },
+    /// Analytics recorded that a call was answered. `at` is their own stamp.
+    Recorded {
+        /// Id of the operation; 0 for a request without an id of ours.
+        op: u32,
+        /// Which analytics.
+        analytics: N,
+        /// Replica that told them.
+        replica: N,
+    },
     /// A fault went from one stage to the next.
     Fault {
         /// Number of the fault in this experiment, from 1.
@@ -239,6 +248,8 @@ pub mod mark {
     pub const PLATFORM_TROUBLE: &str = "platform-trouble";
     /// Processor time that a replica (subject) has used since its last start; value: microseconds.
     pub const PROCESSOR_US: &str = "processor-us";
+    /// Memory that a replica's process or container has; subject: replica; value: KiB.
+    pub const MEMORY_KIB: &str = "memory-kib";
     /// Steady state was reached (value 1) or not (value 0); subject: why not.
     pub const STEADY: &str = "steady";
 }

@@ -11,7 +11,7 @@ use crate::operation::{Answer, Operation};
 use std::io::{self, BufRead, Write};
 
 /// Format version that this writes.
-pub const FORMAT: &str = "1.0";
+pub const FORMAT: &str = "1.1";
 
 /// Why a history could not be read whole.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +86,9 @@ impl<N> Event<N> {
             },
             EventKind::Arrived { op, upstream, route } => {
                 EventKind::Arrived { op, upstream: name(upstream), route: name(route) }
+            }
+            EventKind::Recorded { op, analytics, replica } => {
+                EventKind::Recorded { op, analytics: name(analytics), replica: name(replica) }
             }
             EventKind::Fault { fault, stage, kind, target, detail } => {
                 EventKind::Fault { fault, stage, kind: name(kind), target: name(target), detail: name(detail) }
@@ -203,6 +206,7 @@ mod tests {
         history.at_ms(5).ok(call("quota", "eu-1", "metered", "alice"));
         history.at_ms(9).unknown(call("quota", "eu-2", "metered", "a \"quoted\" name\n"), true);
         history.proven_fault("refuse", "eu-1->eu-store", 20, 40);
+        history.at_ms(45).recorded("eu-analytics", "eu-1", 1);
         history.at_ms(50).mark("window", "alice", -3).gap("eu-upstream").contact(
             "control-plane",
             "eu-1",
@@ -257,9 +261,10 @@ mod tests {
     #[test]
     fn another_major_is_refused_and_another_minor_is_read() {
         let text = String::from_utf8(bytes(&sample())).unwrap();
-        let other = text.replacen("\"1.0\"", "\"2.0\"", 1);
+        let written = format!("\"{FORMAT}\"");
+        let other = text.replacen(&written, "\"2.0\"", 1);
         assert_matches!(read(other.as_bytes()), Err(ReadError::Format { found }) if found == "2.0");
-        let newer = text.replacen("\"1.0\"", "\"1.7\"", 1);
+        let newer = text.replacen(&written, "\"1.7\"", 1);
         assert!(read(newer.as_bytes()).unwrap().problem.is_none());
         assert_matches!(read(&b"[]\n"[..]), Err(ReadError::Header(_)));
         assert_matches!(read(&b""[..]), Err(ReadError::Header(_)));

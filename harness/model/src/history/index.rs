@@ -81,6 +81,7 @@ impl OperationView {
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     operations: Vec<OperationView>,
+    records: Vec<u32>,
     others: Vec<u32>,
 }
 
@@ -111,6 +112,8 @@ impl Index {
                     }
                     view.arrivals = view.arrivals.saturating_add(1);
                 }
+            } else if let EventKind::Recorded { .. } = event.kind {
+                index.records.push(position);
             } else {
                 index.others.push(position);
             }
@@ -135,6 +138,12 @@ impl Index {
     #[must_use]
     pub fn operations(&self) -> &[OperationView] {
         &self.operations
+    }
+
+    /// Positions of what analytics recorded.
+    #[must_use]
+    pub fn records(&self) -> &[u32] {
+        &self.records
     }
 
     /// Positions of the events that belong to no operation.

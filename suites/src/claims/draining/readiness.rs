@@ -68,6 +68,7 @@ fn starts(history: &History, after: u64) -> Vec<Start> {
             EventKind::Invoked { .. }
             | EventKind::Completed { .. }
             | EventKind::Arrived { .. }
+            | EventKind::Recorded { .. }
             | EventKind::Fault { .. }
             | EventKind::Phase { .. }
             | EventKind::Mark { .. }

@@ -34,6 +34,7 @@ fn deployment() -> Deployment {
         store: Some(Store { kind: StoreKind::Redis, scope: StoreScope::Site }),
         site_store: false,
         platform: None,
+        analytics: None,
         routes: vec![Route {
             name: "metered".to_owned(),
             path: "/metered".to_owned(),

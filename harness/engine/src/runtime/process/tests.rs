@@ -204,3 +204,24 @@ async fn twelve_processes_are_up_at_once_and_a_killed_one_is_back_quickly() {
     assert!(up < Duration::from_secs(2), "{up:?}");
     assert!(again < Duration::from_millis(500), "{again:?}");
 }
+
+#[tokio::test]
+async fn the_memory_of_a_process_is_seen_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime("rmemoryxx", folder.path());
+    let network = runtime.network("memory").await.unwrap();
+    runtime.start(&network, &component("eu-1", &["/bin/sleep", "60"])).await.unwrap();
+    let bytes = runtime.memory(&network, "eu-1").await.unwrap();
+    assert!((1 << 16..1 << 28).contains(&bytes), "{bytes}");
+    assert_eq!(runtime.memory(&network, "eu-2").await, None);
+    runtime.signal(&network, "eu-1", Signal::Kill).await.unwrap();
+    assert_eq!(runtime.memory(&network, "eu-1").await, None);
+    runtime.tear_down(&network).await.unwrap();
+}
+
+#[test]
+fn the_resident_set_is_a_line_of_the_status() {
+    assert_eq!(resident("Name:\tsleep\nVmRSS:\t     888 kB\nThreads:\t1\n"), Some(888 * 1024));
+    assert_eq!(resident("Name:\tsleep\nState:\tZ (zombie)\n"), None);
+    assert_eq!(resident("VmRSS:\tmuch\n"), None);
+}
