@@ -20,6 +20,7 @@ pub mod profile;
 pub mod run_record;
 pub mod seed;
 pub mod series;
+pub mod shrink;
 pub mod stats;
 pub mod verdict;
 
