@@ -102,6 +102,8 @@ pub struct LabOptions {
     /// Whether the deployment's platform may act, if it has one: from [`Lab::start_platform`] on. Experiments that kill and pause
     /// replicas for themselves must not be disturbed.
     pub platform: bool,
+    /// The steps of the story that are told; `None` for all.
+    pub steps: Option<BTreeSet<String>>,
 }
 
 /// A window as an experiment wants it.
@@ -288,6 +290,12 @@ impl Lab {
     #[must_use]
     pub fn clients(&self) -> &[fixture::Client] {
         &self.inner.clients
+    }
+
+    /// Whether this step of the story is to be told: every one, unless a schedule leaves it out.
+    #[must_use]
+    pub fn wants(&self, step: &str) -> bool {
+        self.inner.options.steps.as_ref().is_none_or(|steps| steps.contains(step))
     }
 
     /// The story enters a phase.
