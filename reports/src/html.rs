@@ -70,7 +70,7 @@ fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         .collect();
     let quota = &deployment.quota;
     let window = u64::try_from(quota.window.as_millis()).unwrap_or(u64::MAX);
-    vec![
+    let mut facts = vec![
         ("run", record.run.clone()),
         ("seed", record.seed.0.to_string()),
         ("runtime", record.runtime.clone()),
@@ -82,7 +82,11 @@ fn facts(record: &RunRecord) -> Vec<(&'static str, String)> {
         ("sites", sites.join("; ")),
         ("quota", format!("{} in {} before scaling", summary::counted(quota.limit, "request"), summary::span(window))),
         ("gatecrash", record.gatecrash.clone()),
-    ]
+    ];
+    for shrunk in &record.shrunk {
+        facts.push(("smallest schedule", format!("{}: {} {}", shrunk.claim, shrunk.outcome, shrunk.command)));
+    }
+    facts
 }
 
 fn claim(claim: &ClaimRecord) -> Value {

@@ -9,7 +9,7 @@ use crate::summary::{self, Totals};
 use gatecrash_model::claim::{ClaimId, Level};
 use gatecrash_model::deployment::Deployment;
 use gatecrash_model::profile::{Basis, Scalar};
-use gatecrash_model::run_record::{ClaimRecord, Denominator, ExperimentRecord, RunRecord, RunResult};
+use gatecrash_model::run_record::{ClaimRecord, Denominator, ExperimentRecord, LeftOut, RunRecord, RunResult, Shrunk};
 use gatecrash_model::seed::Seed;
 use gatecrash_model::verdict::{Declared, EventRef, Number, Observed, Reason, Standing, Verdict};
 use schemars::JsonSchema;
@@ -66,6 +66,17 @@ pub struct Report<'a> {
     pub deployment: &'a Deployment,
     /// What ran.
     pub experiments: &'a [ExperimentRecord],
+    /// What a schedule left out of what the claims read; not there for a run of everything.
+    #[serde(default, skip_serializing_if = "none")]
+    pub left_out: &'a [LeftOut],
+    /// What became of the violations that `--shrink` looked into; not there if it was not asked for, or none was found.
+    #[serde(default, skip_serializing_if = "none")]
+    pub shrunk: &'a [Shrunk],
+}
+
+/// Whether a list has nothing to say.
+fn none<T>(list: &&[T]) -> bool {
+    list.is_empty()
 }
 
 /// One claim.
@@ -200,6 +211,8 @@ impl<'a> From<&'a RunRecord> for Report<'a> {
             minimum_judged: record.minimum_judged,
             deployment: &record.deployment,
             experiments: &record.experiments,
+            left_out: &record.left_out,
+            shrunk: &record.shrunk,
         }
     }
 }

@@ -18,6 +18,7 @@ const FIELD: usize = 2000;
 pub fn render(record: &RunRecord) -> String {
     let mut blocks = vec![head(record)];
     blocks.extend(record.claims.iter().filter(|claim| claim.standing == Standing::Fail).map(broken));
+    blocks.push(shrunk(record));
     blocks.push(table(record));
     blocks.push(list(record, Standing::Inconclusive, "Inconclusive"));
     blocks.push(list(record, Standing::LimitConfirmed, "Documented limits, confirmed"));
@@ -133,6 +134,21 @@ fn broken(claim: &ClaimRecord) -> String {
     lines.extend(claim.verdict.numbers().iter().map(|number| format!("- {}", escape(&summary::number(number)))));
     if !claim.repeat.is_empty() {
         lines.push(format!("- repeat: {}", code(&claim.repeat)));
+    }
+    finish(lines)
+}
+
+/// What became of each violation that `--shrink` looked into; empty if none was.
+fn shrunk(record: &RunRecord) -> String {
+    if record.shrunk.is_empty() {
+        return String::new();
+    }
+    let mut lines = vec!["### Smallest schedules".to_owned(), String::new()];
+    for shrunk in &record.shrunk {
+        lines.push(format!("- **{}** {}", escape(shrunk.claim.as_str()), escape(&shrunk.outcome)));
+        if !shrunk.command.is_empty() {
+            lines.push(format!("  run: {}", code(&shrunk.command)));
+        }
     }
     finish(lines)
 }

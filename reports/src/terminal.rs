@@ -32,6 +32,7 @@ pub fn render_in(record: &RunRecord, folder: Option<&Path>, width: usize, colour
     out.table(&record.claims);
     out.totals(record);
     out.broken(record);
+    out.shrunk(record);
     out.limits(record);
     out.reasons(record, Standing::Inconclusive, "Inconclusive");
     out.reasons(record, Standing::NotApplicable, "Not applicable");
@@ -191,6 +192,20 @@ impl Page {
     fn repeat(&mut self, claim: &ClaimRecord) {
         if !claim.repeat.is_empty() {
             self.line(format!("  repeat: {}", plain(&claim.repeat)));
+        }
+    }
+
+    fn shrunk(&mut self, record: &RunRecord) {
+        if record.shrunk.is_empty() {
+            return;
+        }
+        self.title("Smallest schedules");
+        for shrunk in &record.shrunk {
+            self.paragraph("- ", 2, &format!("{}: {}", shrunk.claim, shrunk.outcome));
+            if !shrunk.command.is_empty() {
+                // Never wrapped: it is there to be copied.
+                self.line(format!("  run: {}", plain(&shrunk.command)));
+            }
         }
     }
 

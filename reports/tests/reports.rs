@@ -2,7 +2,8 @@
 
 mod support;
 
-use gatecrash_model::run_record::RunResult;
+use gatecrash_model::ClaimId;
+use gatecrash_model::run_record::{RunResult, Shrunk};
 use gatecrash_reports::{files, html, json, junit, markdown, summary, terminal};
 use support::{HOSTILE, only, sample};
 
@@ -153,4 +154,32 @@ fn an_empty_run_has_all_reports_and_is_not_green() {
     record.experiments.clear();
     assert_eq!(files(&record).unwrap().len(), 4);
     assert!(junit::render(&record).unwrap().contains("<error "));
+}
+
+/// Every report for people and the one for programs say what came of the shrinking; its words stay in their place.
+#[test]
+fn the_smallest_schedule_is_named_with_the_command_that_runs_it() {
+    let mut record = sample();
+    record.shrunk = vec![Shrunk {
+        claim: ClaimId::new("QUO-01"),
+        outcome: format!("1 of 4 steps: store-loss: slow {HOSTILE}"),
+        file: Some("schedule-QUO-01.yaml".to_owned()),
+        command: "gatecrash certify --schedule out/schedule-QUO-01.yaml".to_owned(),
+        tries: Vec::new(),
+    }];
+    let reports = [
+        terminal::render(&record, 80, false),
+        markdown::render(&record),
+        html::render(&record).unwrap(),
+        json::render(&record).unwrap(),
+    ];
+    for report in reports {
+        assert!(report.contains("gatecrash certify --schedule out/schedule-QUO-01.yaml"), "{report}");
+        assert!(!report.contains('\u{1b}'), "{report}");
+    }
+    assert!(!html::render(&record).unwrap().contains("slow </script>"));
+    assert!(!markdown::render(&record).contains("slow </script>"));
+    let schema = serde_json::from_str(include_str!("../schema/report-1.0.json")).unwrap();
+    let report = serde_json::from_str(&json::render(&record).unwrap()).unwrap();
+    jsonschema::validate(&schema, &report).unwrap();
 }

@@ -7,7 +7,7 @@ mod judge;
 mod planning;
 mod stores;
 
-pub use judge::{CheckError, Checked, check, decide};
+pub use judge::{CheckError, Checked, check, decide, save};
 pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan};
 
 use crate::experiment::Experiment;
@@ -21,6 +21,7 @@ use gatecrash_engine::runtime::{Program, Runtime};
 use gatecrash_model::adapter::Adapter;
 use gatecrash_model::fixture::Role;
 use gatecrash_model::run_record::{ExperimentRecord, RunRecord};
+use gatecrash_model::schedule::{Part, Parts};
 use gatecrash_model::series::Series;
 use gatecrash_model::{Deployment, Profile, Seed};
 use std::panic::AssertUnwindSafe;
@@ -46,6 +47,8 @@ pub struct Request {
     pub scale: f64,
     /// Claims to judge: ids or patterns (`QUO-*`); empty for all.
     pub only: Vec<String>,
+    /// What runs of the experiments that these claims read; `None` for all of them.
+    pub parts: Option<Parts>,
 }
 
 /// Where it is certified.
@@ -181,7 +184,7 @@ pub async fn run(
         // Who runs alone takes every place.
         let wanted = if experiments::runs_alone(&planned.experiment) { places } else { 1 };
         let turn = Arc::clone(&turns).acquire_many_owned(u32::try_from(wanted).unwrap_or(u32::MAX)).await;
-        let (experiment, kit, stop) = (planned.experiment, kit.clone(), stop.clone());
+        let (experiment, part, kit, stop) = (planned.experiment, planned.part.clone(), kit.clone(), stop.clone());
         let (deployment, progress) = (request.deployment.scaled(request.scale), Arc::clone(&progress));
         under_way.spawn(async move {
             if turn.is_err() || kit.interrupt.is_cancelled() {
@@ -189,7 +192,7 @@ pub async fn run(
                 return Told { name, story, ended: Ended::NotBegun, wall, events: 0 };
             }
             progress(Progress::Started { experiment: experiment.name.to_owned() });
-            let told = tell(experiment, kit, deployment).await;
+            let told = tell(experiment, part, kit, deployment).await;
             // What cannot be brought up once will not come up in the next lab: stop early, remove all. Said before the
             // next one has its turn.
             if told.is_fatal() {
@@ -289,7 +292,7 @@ impl Told {
     }
 }
 
-async fn tell(experiment: Experiment, kit: Kit, deployment: Deployment) -> Told {
+async fn tell(experiment: Experiment, part: Part, kit: Kit, deployment: Deployment) -> Told {
     let clock = kit.clock;
     let began = clock.now();
     let told = |ended, events| Told {
@@ -299,7 +302,11 @@ async fn tell(experiment: Experiment, kit: Kit, deployment: Deployment) -> Told 
         wall: clock.since(began),
         events,
     };
-    let options = (experiment.options)(&deployment);
+    let mut options = (experiment.options)(&deployment);
+    options.steps = match part {
+        Part::Whole => None,
+        Part::Steps(steps) => Some(steps),
+    };
     let lab = match Lab::bring_up(kit, deployment, experiment.name, options).await {
         Ok(lab) => lab,
         Err(error) => return told(ended_by(&error, true), 0),

@@ -3,9 +3,10 @@
 
 use gatecrash_fixtures::adapters;
 use gatecrash_model::claim::Capability;
+use gatecrash_model::schedule::{Part, Parts};
 use gatecrash_model::{Seed, deployment};
 use gatecrash_suites::certify::{Plan, Request, plan};
-use gatecrash_suites::profiles;
+use gatecrash_suites::{experiments, profiles};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -25,6 +26,7 @@ fn request(which: usize, seed: u64, scale: f64, only: &[&str]) -> Request {
         seed: Seed(seed),
         scale,
         only: only.iter().map(|pattern| (*pattern).to_owned()).collect(),
+        parts: None,
     }
 }
 
@@ -64,4 +66,44 @@ proptest! {
         prop_assert_eq!(format!("{:?}", one.experiments), format!("{:?}", four.experiments));
         prop_assert_eq!(format!("{:?}", one.claims), format!("{:?}", four.claims));
     }
+}
+
+/// Every step that there is can be asked for alone; what that leaves out is told, of every experiment that the claims read.
+#[test]
+fn a_schedule_plans_what_it_says_and_tells_what_it_leaves_out() {
+    let mut stepped = BTreeSet::new();
+    for which in 0..adapters::deployments().len() {
+        let whole = request(which, 7, 0.1, &[]);
+        let all = plan(&whole, RUNTIME, 2);
+        assert!(all.left_out.is_empty());
+        for planned in &all.experiments {
+            let name = planned.experiment.name;
+            let steps = (planned.experiment.steps)(&whole.deployment);
+            let distinct: BTreeSet<&String> = steps.iter().collect();
+            assert_eq!(distinct.len(), steps.len(), "{name}: {steps:?}");
+            assert_ne!(steps.len(), 1, "{name}: a single step is a single story");
+            for step in &steps {
+                let legal = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+                assert!(!step.is_empty() && step.chars().all(legal), "{name}: `{step}`");
+                let part = Part::Steps(BTreeSet::from([step.clone()]));
+                let parts = Some(Parts::from([(name.to_owned(), part.clone())]));
+                let alone = plan(&Request { parts, ..whole.clone() }, RUNTIME, 2);
+                let [told] = alone.experiments.as_slice() else { panic!("{:?}", alone.experiments) };
+                assert_eq!((told.experiment.name, &told.part), (name, &part));
+                assert!(told.expected < planned.expected, "{name}: {:?}", told.expected);
+                for left in &alone.left_out {
+                    let others: Vec<String> = steps.iter().filter(|other| *other != step).cloned().collect();
+                    assert_eq!(left.steps, if left.experiment == name { others } else { Vec::new() });
+                }
+                assert_eq!(alone.left_out.len(), all.experiments.len(), "{name}: {:?}", alone.left_out);
+                stepped.insert(name);
+            }
+            let parts = Some(Parts::from([(name.to_owned(), Part::Whole)]));
+            let alone = plan(&Request { parts, ..whole.clone() }, RUNTIME, 2);
+            assert!(alone.left_out.iter().all(|left| left.experiment != name && left.steps.is_empty()));
+        }
+    }
+    let known: BTreeSet<&str> = experiments::all().iter().map(|experiment| experiment.name).collect();
+    let single: Vec<&&str> = known.difference(&stepped).collect();
+    assert!(stepped.len() >= 10, "with steps: {stepped:?}; without: {single:?}");
 }

@@ -19,7 +19,13 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run the experiments against a deployment and judge its claims
-    Certify(Certify),
+    Certify {
+        #[command(flatten)]
+        certify: Certify,
+        /// Look for a smallest schedule of faults for each claim that fails, and write it beside the reports
+        #[arg(long, conflicts_with = "schedule")]
+        shrink: bool,
+    },
     /// Say what `certify` would do: experiments, claims, time, what would be touched
     Plan(Certify),
     /// List claims, profiles, deployments and adapters
@@ -56,9 +62,15 @@ pub(crate) enum Verb {
 
 /// Arguments of `certify` and `plan`.
 #[derive(Args, Clone, Debug)]
+// By default the group is called as the struct is, and so is that of the verb it is part of.
+#[group(id = "asked")]
 pub(crate) struct Certify {
     /// Deployment: a YAML file, or the name of one that comes with gatecrash
-    pub(crate) deployment: PathBuf,
+    #[arg(required_unless_present = "schedule")]
+    pub(crate) deployment: Option<PathBuf>,
+    /// Run exactly what this file says: deployment, seed, scale, claims, and the steps of each experiment
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["deployment", "runtime", "seed", "scale", "only", "profile"])]
+    pub(crate) schedule: Option<PathBuf>,
     /// Where components run; `auto`: containers where an engine answers, else processes
     #[arg(long, value_enum, default_value_t = RuntimeChoice::Auto)]
     pub(crate) runtime: RuntimeChoice,
@@ -118,8 +130,11 @@ mod tests {
         let line = "gatecrash certify a.yaml --runtime process --seed 7 --scale 0.5 --only QUO-* --only TOK-01 \
                     --profile p.yaml --out o --parallel 3";
         let words = line.split_whitespace();
-        let Verb::Certify(certify) = Arguments::try_parse_from(words).unwrap().verb else { panic!("certify") };
-        assert_eq!(certify.deployment, PathBuf::from("a.yaml"));
+        let Verb::Certify { certify, shrink } = Arguments::try_parse_from(words).unwrap().verb else {
+            panic!("certify")
+        };
+        assert_eq!(certify.deployment, Some(PathBuf::from("a.yaml")));
+        assert!(!shrink);
         assert_eq!(certify.runtime, RuntimeChoice::Process);
         assert_eq!(certify.seed, Some(7));
         assert!((certify.scale - 0.5).abs() < f64::EPSILON);
@@ -131,10 +146,21 @@ mod tests {
 
     #[test]
     fn defaults_are_scaled_and_automatic() {
-        let Verb::Certify(certify) = parse("gatecrash certify a.yaml").unwrap() else { panic!("certify") };
+        let Verb::Certify { certify, .. } = parse("gatecrash certify a.yaml").unwrap() else { panic!("certify") };
         assert!((certify.scale - 0.1).abs() < f64::EPSILON);
         assert_eq!(certify.runtime, RuntimeChoice::Auto);
         assert_eq!((certify.seed, certify.parallel), (None, None));
+    }
+
+    #[test]
+    fn a_schedule_says_all_that_is_not_said_of_where_it_goes() {
+        let line = "gatecrash certify --schedule s.yaml --out o --parallel 3";
+        let Verb::Certify { certify, .. } = parse(line).unwrap() else { panic!("certify") };
+        assert_eq!((certify.deployment, certify.schedule), (None, Some(PathBuf::from("s.yaml"))));
+        let Verb::Certify { shrink, .. } = parse("gatecrash certify a.yaml --shrink").unwrap() else {
+            panic!("certify")
+        };
+        assert!(shrink);
     }
 
     #[test]
@@ -147,6 +173,12 @@ mod tests {
             "gatecrash certify a.yaml --seed -1",
             "gatecrash certify a.yaml --runtime podman",
             "gatecrash certify",
+            "gatecrash certify a.yaml --schedule s.yaml",
+            "gatecrash certify --schedule s.yaml --seed 7",
+            "gatecrash certify --schedule s.yaml --scale 0.1",
+            "gatecrash certify --schedule s.yaml --only QUO-01",
+            "gatecrash certify --schedule s.yaml --shrink",
+            "gatecrash plan a.yaml --shrink",
             "gatecrash",
             "gatecrash crash",
         ] {

@@ -39,7 +39,7 @@ pub(crate) fn main() -> Exit {
 
 async fn run(verb: Verb) -> Result<Exit, Error> {
     match verb {
-        Verb::Certify(certify) => Box::pin(certify::run(certify)).await,
+        Verb::Certify { certify, shrink } => Box::pin(certify::run(certify, shrink)).await,
         Verb::Plan(certify) => plan::run(certify).await,
         Verb::List { sentences, defects } => list::run(sentences, defects),
         Verb::Explain { claim } => explain::run(&claim),

@@ -20,6 +20,7 @@ mod execute;
 mod exit;
 mod load;
 mod prepare;
+mod shrink;
 mod times;
 
 pub use args::RuntimeChoice;
@@ -67,6 +68,7 @@ pub fn certify(deployment: impl AsRef<Path>) -> Certify {
             profile: None,
             out: None,
             parallel: None,
+            schedule: None,
             is_binary: false,
         },
     }

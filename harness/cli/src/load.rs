@@ -4,8 +4,9 @@ use crate::error::Error;
 use gatecrash_fixtures::adapters;
 use gatecrash_fixtures::gateway::defects::Defect;
 use gatecrash_model::adapter::{self, Adapter};
-use gatecrash_model::{Deployment, Profile, deployment, input};
-use gatecrash_suites::{claims, profiles};
+use gatecrash_model::schedule::yaml::Known;
+use gatecrash_model::{Deployment, Profile, Schedule, deployment, input, schedule};
+use gatecrash_suites::{claims, experiments, profiles};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -195,14 +196,44 @@ fn known_deployments() -> Vec<&'static str> {
     adapters::deployments().iter().map(|built_in| built_in.name).collect()
 }
 
+/// The schedule in the file `path`: names are held to those that there are on its deployment.
+///
+/// # Errors
+/// [`Error::Input`] with every mistake in it, or in the deployment that it names.
+pub(crate) fn schedule(path: &Path) -> Result<Schedule, Error> {
+    let text = read(path, "a schedule", &[])?;
+    let mut unread = None;
+    let mut known = |deployment: &str, profile: Option<&str>| match load(Path::new(deployment), profile) {
+        Ok(loaded) => Some(Known {
+            claims: claims::all().iter().map(|claim| claim.id.to_owned()).collect(),
+            experiments: experiments::all()
+                .iter()
+                .map(|experiment| (experiment.name.to_owned(), (experiment.steps)(&loaded.deployment)))
+                .collect(),
+        }),
+        Err(error) => {
+            unread = Some(error);
+            None
+        }
+    };
+    let schedule = schedule::yaml::parse(&path.display().to_string(), &text, &mut known);
+    let schedule = schedule.map_err(|error| Error::Input(error.to_string()))?;
+    match unread {
+        Some(error) => Err(Error::Input(format!("{error}\n(named in {})", path.display()))),
+        None => Ok(schedule),
+    }
+}
+
 /// The text of a file. No more is read than is legal: a device or a huge file is a mistake, not a wait.
 fn read(path: &Path, what: &str, known: &[&str]) -> Result<String, Error> {
     let cannot = |seen: String| {
-        Error::Input(format!(
-            "{}: cannot be read as {what}: {seen}\nthose that come with gatecrash are {}",
-            path.display(),
-            known.join(", ")
-        ))
+        let place = path.display();
+        let there = if known.is_empty() {
+            String::new()
+        } else {
+            format!("\nthose that come with gatecrash are {}", known.join(", "))
+        };
+        Error::Input(format!("{place}: cannot be read as {what}: {seen}{there}"))
     };
     let found = std::fs::metadata(path).map_err(|error| cannot(error.to_string()))?;
     if !found.is_file() {

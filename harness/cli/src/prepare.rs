@@ -10,7 +10,8 @@ use gatecrash_engine::executable::{self, Candidates};
 use gatecrash_engine::runtime::docker::DockerRuntime;
 use gatecrash_engine::runtime::process::ProcessRuntime;
 use gatecrash_engine::runtime::{Runtime, RuntimeError, RuntimeOptions};
-use gatecrash_model::Seed;
+use gatecrash_model::schedule::Parts;
+use gatecrash_model::{Schedule, Seed};
 use gatecrash_suites::certify::{self, Plan, Request};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,8 +31,31 @@ pub(crate) struct Asked {
     pub(crate) profile: Option<String>,
     pub(crate) out: Option<PathBuf>,
     pub(crate) parallel: Option<u16>,
+    /// What runs, and the file that says so, as the command that repeats it names it; everything else here is as that file says.
+    pub(crate) schedule: Option<(PathBuf, Parts)>,
     /// Whether this process' own executable acts as fixtures.
     pub(crate) is_binary: bool,
+}
+
+impl Asked {
+    /// The same folder and number of experiments, everything else as the schedule in `file` says.
+    pub(crate) fn of_schedule(self, file: &Path, schedule: Schedule) -> Self {
+        let runtime = match schedule.runtime.as_str() {
+            "process" => RuntimeChoice::Process,
+            "docker" => RuntimeChoice::Docker,
+            _ => RuntimeChoice::Auto,
+        };
+        Self {
+            deployment: PathBuf::from(schedule.deployment),
+            runtime,
+            seed: Some(schedule.seed.0),
+            scale: schedule.scale,
+            only: schedule.claims.iter().map(|claim| claim.as_str().to_owned()).collect(),
+            profile: schedule.profile,
+            schedule: Some((file.to_owned(), schedule.experiments)),
+            ..self
+        }
+    }
 }
 
 /// A run that can start.
@@ -91,9 +115,11 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Error> {
         seed,
         scale: asked.scale,
         only,
+        parts: asked.schedule.as_ref().map(|(_, parts)| parts.clone()),
     };
     let parallel = asked.parallel.map_or_else(|| default_parallel(runtime.name()), usize::from);
     let plan = certify::plan(&request, &runtime.capabilities(), parallel);
+    nothing_unread(&request, &plan)?;
     Ok(Prepared {
         repeat: repeat(asked, runtime.name(), seed),
         request,
@@ -108,6 +134,28 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Error> {
         started: Wall::of_epoch(wall_s()).rfc3339(),
         clock,
     })
+}
+
+/// What a schedule names is run, or it is a mistake.
+fn nothing_unread(request: &Request, plan: &Plan) -> Result<(), Error> {
+    let runs = |name: &str| plan.experiments.iter().any(|planned| planned.experiment.name == name);
+    let unread = request.parts.iter().flat_map(Parts::keys).find(|name| !runs(name));
+    let Some(name) = unread else { return Ok(()) };
+    let (claims, missing): (Vec<&str>, Vec<String>) = plan
+        .claims
+        .iter()
+        .map(|planned| (planned.claim.id, planned.missing.as_ref().map(|why| format!("; {}: {why}", planned.claim.id))))
+        .map(|(id, missing)| (id, missing.unwrap_or_default()))
+        .unzip();
+    let (claims, missing) = (claims.join(", "), missing.concat());
+    let mut read: Vec<&str> =
+        plan.claims.iter().flat_map(|planned| planned.experiments.iter().map(String::as_str)).collect();
+    read.sort_unstable();
+    read.dedup();
+    let read = read.join("`, `");
+    Err(Error::Input(format!(
+        "experiment `{name}` of the schedule cannot run here, or is read by none of its claims ({claims} read `{read}`){missing}"
+    )))
 }
 
 /// The runtime that was asked for; `auto` takes containers where an engine answers, else processes.
@@ -165,7 +213,11 @@ fn draw() -> (String, u64) {
     (format!("r{id}"), here.derive("seed").0 % 1_000_000)
 }
 
+/// The command that runs the same again.
 fn repeat(asked: &Asked, runtime: &str, seed: Seed) -> String {
+    if let Some((file, _)) = &asked.schedule {
+        return of_schedule(file);
+    }
     let mut words = vec![
         "gatecrash certify".to_owned(),
         quoted(&asked.deployment.display().to_string()),
@@ -175,6 +227,11 @@ fn repeat(asked: &Asked, runtime: &str, seed: Seed) -> String {
         words.push(format!("--profile {}", quoted(profile)));
     }
     words.join(" ")
+}
+
+/// The command that runs the schedule in `file`.
+pub(crate) fn of_schedule(file: &Path) -> String {
+    format!("gatecrash certify --schedule {}", quoted(&file.display().to_string()))
 }
 
 /// A word as a shell takes it.
@@ -201,6 +258,7 @@ mod tests {
             profile: None,
             out: None,
             parallel: None,
+            schedule: None,
             is_binary: true,
         }
     }

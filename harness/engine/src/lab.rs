@@ -113,6 +113,8 @@ pub struct LabOptions {
     /// Whether there is one route more, whose backend is the upstream of the next site, and a link from each replica to that one. Only where
     /// there are two sites; no other lab has either, so that no other story meets them.
     pub remote_route: bool,
+    /// The steps of the story that are told; `None` for all.
+    pub steps: Option<BTreeSet<String>>,
 }
 
 /// A window as an experiment wants it.
@@ -301,6 +303,12 @@ impl Lab {
     #[must_use]
     pub fn clients(&self) -> &[fixture::Client] {
         &self.inner.clients
+    }
+
+    /// Whether this step of the story is to be told: every one, unless a schedule leaves it out.
+    #[must_use]
+    pub fn wants(&self, step: &str) -> bool {
+        self.inner.options.steps.as_ref().is_none_or(|steps| steps.contains(step))
     }
 
     /// The story enters a phase.

@@ -19,8 +19,10 @@ pub mod operation;
 pub mod platform;
 pub mod profile;
 pub mod run_record;
+pub mod schedule;
 pub mod seed;
 pub mod series;
+pub mod shrink;
 pub mod stats;
 pub mod verdict;
 
@@ -30,5 +32,6 @@ pub use history::History;
 pub use name::{Name, Names};
 pub use profile::Profile;
 pub use run_record::RunRecord;
+pub use schedule::Schedule;
 pub use seed::Seed;
 pub use verdict::Verdict;

@@ -53,6 +53,12 @@ pub struct RunRecord {
     pub minimum_judged: u32,
     /// What ran.
     pub experiments: Vec<ExperimentRecord>,
+    /// What a schedule left out of what the claims read; empty for a run of everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+    /// What became of the violations that `--shrink` looked into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shrunk: Vec<Shrunk>,
 }
 
 /// The headline of a run.
@@ -158,4 +164,44 @@ pub struct ExperimentRecord {
     pub problem: Option<String>,
     /// What the pictures show.
     pub series: Series,
+}
+
+/// What a schedule left out of an experiment that a claim reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// Name of the experiment.
+    pub experiment: String,
+    /// The steps that did not run; empty if the experiment did not run at all.
+    pub steps: Vec<String>,
+}
+
+/// What became of a violation when a smallest schedule was looked for that shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Shrunk {
+    /// The claim.
+    pub claim: ClaimId,
+    /// What came of it, in a sentence: how small, or why not.
+    pub outcome: String,
+    /// File with the smallest schedule that failed, relative to the run's folder; none if there is none.
+    pub file: Option<String>,
+    /// The command that runs it; empty if there is none.
+    pub command: String,
+    /// What was tried, in order.
+    pub tries: Vec<Try>,
+}
+
+/// One try of a reduction: a run of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Try {
+    /// What ran: `store-loss: refuse, slow`.
+    pub ran: String,
+    /// What became of the claim: `violated`, `holds`, `inconclusive: ...`, or why there was no verdict.
+    pub observed: String,
+    /// Whether the claim was violated.
+    pub failed: bool,
+    /// How long it took, in milliseconds.
+    pub wall_ms: u64,
 }

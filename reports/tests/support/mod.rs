@@ -44,6 +44,8 @@ pub(crate) fn sample() -> RunRecord {
         product: "Flex Gateway 1.9, managed".to_owned(),
         minimum_judged: 4,
         experiments: experiments(),
+        left_out: Vec::new(),
+        shrunk: Vec::new(),
     }
 }
 

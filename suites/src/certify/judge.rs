@@ -6,7 +6,7 @@ use gatecrash_engine::lab::setting;
 use gatecrash_model::claim::{Parameters, Scope};
 use gatecrash_model::history::format;
 use gatecrash_model::profile::Scalar;
-use gatecrash_model::run_record::{ClaimRecord, Denominator, ExperimentRecord, RunRecord, RunResult};
+use gatecrash_model::run_record::{ClaimRecord, Denominator, ExperimentRecord, LeftOut, RunRecord, RunResult};
 use gatecrash_model::series::Series;
 use gatecrash_model::verdict::{Declared, Reason, Standing};
 use gatecrash_model::{Claim, ClaimId, History, Verdict};
@@ -62,7 +62,11 @@ pub fn check(folder: &Path) -> Result<Checked, CheckError> {
     Ok(Checked { record, damage })
 }
 
-pub(super) fn save(record: &RunRecord, folder: &Path) -> Result<(), String> {
+/// Saves the record of a run in its folder.
+///
+/// # Errors
+/// Which file could not be written, and why.
+pub fn save(record: &RunRecord, folder: &Path) -> Result<(), String> {
     let path = folder.join(RECORD);
     let text = serde_json::to_vec_pretty(record).map_err(|error| error.to_string())?;
     std::fs::write(&path, text).map_err(|error| format!("`{}`: {error}", path.display()))
@@ -92,7 +96,11 @@ pub(super) fn blank(
             standing: Standing::Inconclusive,
             parameters: scalars(&planned.parameters),
             experiments: planned.experiments.clone(),
-            repeat: format!("{} --only {}", stage.repeat, planned.claim.id),
+            repeat: match request.parts {
+                // The schedule says which claims.
+                Some(_) => stage.repeat.clone(),
+                None => format!("{} --only {}", stage.repeat, planned.claim.id),
+            },
         })
         .collect();
     let mut environment = stage.runtime.environment();
@@ -120,6 +128,8 @@ pub(super) fn blank(
         // A run of a few claims is asked for as such: it is not held to the whole profile's minimum.
         minimum_judged: if request.only.is_empty() { request.profile.minimum_judged } else { 1 },
         experiments,
+        left_out: plan.left_out.clone(),
+        shrunk: Vec::new(),
     }
 }
 
@@ -204,7 +214,7 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
                 });
             let overloaded = read.iter().find_map(|history| overloaded.get(history.experiment()));
             let verdict = claims::busy::excused(known.on_busy_machine, (known.check)(&scope), overloaded);
-            doubted(verdict, problem, doubt)
+            doubted(missed(verdict, &claim.experiments, &record.left_out), problem, doubt)
         } else {
             Verdict::inconclusive("unknown-claim", format!("this version of gatecrash has no claim `{}`", claim.id))
         });
@@ -221,6 +231,24 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
     };
     record.result = RunResult::of(&standings, record.minimum_judged, record.scale, record.cut_short.is_some());
     record
+}
+
+/// A part of a story proves nothing of what was left out; what it broke is broken.
+fn missed(verdict: Verdict, read: &[String], left_out: &[LeftOut]) -> Verdict {
+    let missed: Vec<String> = left_out.iter().filter(|left| read.contains(&left.experiment)).map(words_of).collect();
+    match verdict {
+        Verdict::Holds(_) if !missed.is_empty() => {
+            Verdict::inconclusive("left-out", format!("the schedule leaves out {}", missed.join("; ")))
+        }
+        verdict => verdict,
+    }
+}
+
+fn words_of(left: &LeftOut) -> String {
+    if left.steps.is_empty() {
+        return format!("experiment `{}`", left.experiment);
+    }
+    format!("{} of experiment `{}`", left.steps.join(", "), left.experiment)
 }
 
 /// A story that did not come to its end proves nothing; what it broke is broken.
@@ -252,4 +280,49 @@ fn read(path: &Path) -> Result<(History, Option<String>), String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let read = format::read(BufReader::with_capacity(1 << 20, file)).map_err(|error| chain(&error))?;
     Ok((read.history, read.problem.map(|problem| chain(&problem))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatecrash_model::verdict::{Counterexample, Evidence};
+
+    fn left(experiment: &str, steps: &[&str]) -> LeftOut {
+        LeftOut { experiment: experiment.to_owned(), steps: steps.iter().map(|step| (*step).to_owned()).collect() }
+    }
+
+    /// Of every claim, whatever it reads: what a schedule left out of that cannot be held.
+    #[test]
+    fn what_was_left_out_is_never_held_and_hides_no_violation() {
+        let holds = || Verdict::Holds(Evidence { samples: 9, ..Evidence::default() });
+        let violated = || Verdict::Violated(Counterexample::default());
+        for claim in claims::all() {
+            let read: Vec<String> = match claim.reads {
+                gatecrash_model::claim::Reads::Every => vec!["store-loss".to_owned()],
+                gatecrash_model::claim::Reads::Experiments(names) => {
+                    names.iter().map(|name| (*name).to_owned()).collect()
+                }
+            };
+            for name in &read {
+                for left_out in [[left(name, &["slow"])], [left(name, &[])]] {
+                    let seen = missed(holds(), &read, &left_out);
+                    let told = matches!(&seen, Verdict::Inconclusive(reason) if reason.code == "left-out" && reason.text.contains(name));
+                    assert!(told, "{}: {seen:?}", claim.id);
+                    assert_eq!(missed(violated(), &read, &left_out), violated());
+                }
+            }
+            assert_eq!(missed(holds(), &read, &[left("something-else", &["slow"])]), holds());
+            assert_eq!(missed(holds(), &read, &[]), holds());
+        }
+        let doubt = || Verdict::inconclusive("gap", "a gap");
+        assert_eq!(missed(doubt(), &["a".to_owned()], &[left("a", &["b"])]), doubt());
+    }
+
+    #[test]
+    fn what_was_left_out_is_named() {
+        let read = ["a".to_owned(), "b".to_owned()];
+        let seen = missed(Verdict::Holds(Evidence::default()), &read, &[left("a", &["x", "y"]), left("b", &[])]);
+        let text = "the schedule leaves out x, y of experiment `a`; experiment `b`";
+        assert_eq!(seen, Verdict::inconclusive("left-out", text));
+    }
 }

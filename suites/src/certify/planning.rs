@@ -6,6 +6,8 @@ use crate::{claims, experiments};
 use gatecrash_engine::lab::capabilities;
 use gatecrash_model::claim::{Capability, Parameters, Reads, Value};
 use gatecrash_model::profile::{Resolved, Scalar};
+use gatecrash_model::run_record::LeftOut;
+use gatecrash_model::schedule::{self, Part};
 use gatecrash_model::verdict::Declared;
 use gatecrash_model::{Claim, ClaimId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +22,8 @@ pub struct Plan {
     pub claims: Vec<PlannedClaim>,
     /// Expected wall time.
     pub expected_wall: Duration,
+    /// What the request's schedule leaves out of what these claims read.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// An experiment that will run.
@@ -29,6 +33,8 @@ pub struct PlannedExperiment {
     pub experiment: Experiment,
     /// Expected wall time.
     pub expected: Duration,
+    /// What of it.
+    pub part: Part,
 }
 
 /// A claim and what becomes of it.
@@ -103,16 +109,17 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
         .flat_map(|claim| claim.experiments.iter().map(String::as_str))
         .collect();
     let every = planned.iter().any(|claim| claim.missing.is_none() && claim.claim.reads == Reads::Every);
-    let chosen: Vec<PlannedExperiment> = possible
+    let all: Vec<Experiment> = possible
         .into_iter()
         // A claim that reads every history and is asked for alone needs all of them.
         .filter(|experiment| wanted.contains(experiment.name) || (wanted.is_empty() && every))
-        .map(|experiment| PlannedExperiment {
-            experiment,
-            expected: (experiment.expected)(&request.deployment, request.scale),
-        })
         .collect();
-    let names: Vec<String> = chosen.iter().map(|planned| planned.experiment.name.to_owned()).collect();
+    // Of all that would be told: what a schedule leaves out is missed.
+    let names: Vec<String> = all.iter().map(|experiment| experiment.name.to_owned()).collect();
+    let told = all.iter().map(|experiment| (experiment.name.to_owned(), (experiment.steps)(&request.deployment)));
+    let left_out = request.parts.as_ref().map(|parts| schedule::left_out(&told.collect::<Vec<_>>(), parts));
+    let chosen: Vec<PlannedExperiment> =
+        all.into_iter().filter_map(|experiment| planned_part(experiment, request)).collect();
     for claim in &mut planned {
         if claim.claim.reads == Reads::Every {
             claim.experiments.clone_from(&names);
@@ -122,7 +129,27 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
         chosen.iter().partition(|planned| experiments::runs_alone(&planned.experiment));
     let expected_wall = wall(beside.iter().map(|planned| planned.expected), parallel)
         + alone.iter().map(|planned| planned.expected).sum::<Duration>();
-    Plan { experiments: chosen, claims: planned, expected_wall }
+    Plan { experiments: chosen, claims: planned, expected_wall, left_out: left_out.unwrap_or_default() }
+}
+
+/// The experiment with what of it runs; `None` if nothing does.
+fn planned_part(experiment: Experiment, request: &Request) -> Option<PlannedExperiment> {
+    let whole = (experiment.expected)(&request.deployment, request.scale);
+    let part = match &request.parts {
+        None => Part::Whole,
+        Some(parts) => parts.get(experiment.name)?.clone(),
+    };
+    let expected = match &part {
+        Part::Whole => whole,
+        // What is told before and after the steps takes about as long as one of them.
+        Part::Steps(run) => {
+            let there = (experiment.steps)(&request.deployment);
+            let [run, all] = [there.iter().filter(|step| run.contains(*step)).count(), there.len()]
+                .map(|steps| u32::try_from(steps).unwrap_or(u32::MAX).saturating_add(1));
+            whole.saturating_mul(run) / all
+        }
+    };
+    Some(PlannedExperiment { experiment, expected, part })
 }
 
 /// Wall time when each starts as soon as one of `parallel` places is free.

@@ -45,6 +45,7 @@ mod tests {
     use super::*;
     use crate::experiments;
     use gatecrash_model::deployment::{Store, StoreScope};
+    use gatecrash_model::schedule::Part;
     use std::time::Duration;
 
     fn deployment(kind: Option<StoreKind>) -> Deployment {
@@ -57,7 +58,7 @@ mod tests {
     fn all() -> Vec<PlannedExperiment> {
         experiments::all()
             .into_iter()
-            .map(|experiment| PlannedExperiment { experiment, expected: Duration::ZERO })
+            .map(|experiment| PlannedExperiment { experiment, expected: Duration::ZERO, part: Part::Whole })
             .collect()
     }
 

@@ -3,10 +3,11 @@
 use super::canaries::{canaries, missing, traffic};
 use super::facts::{Shown, route, told, watch_all};
 use crate::claims::configuration::{ABSENT, BAD_OBJECT, CHANGE, GUARDED, OPEN};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::join_all;
 use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Replica, Target};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{CONTROL_PLANE, Route};
 use gatecrash_model::fault::{Fault, FixtureFault};
@@ -22,6 +23,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         (STEADY + polls).mul_f64(scale) + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -41,6 +43,13 @@ const ANSWERS: [(&str, FixtureFault); 4] = [
     ("nonsense", FixtureFault::Wrong),
 ];
 
+/// What a version has in it that is wrong, in the order in which it is published.
+const OBJECTS: [&str; 3] = ["invalid-route", "two-on-one-path", "one-name-twice"];
+
+fn steps(_: &Deployment) -> Vec<String> {
+    named(ANSWERS.iter().map(|(variant, _)| *variant).chain(OBJECTS))
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let replicas = lab.replicas();
     lab.phase("steady", "");
@@ -48,7 +57,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     streams.extend(canaries(&lab, &replicas, 10.0));
     lab.hold_window(lab.scaled(STEADY).max(LEAST_HELD)).await?;
 
-    for (variant, what) in ANSWERS {
+    for (variant, what) in ANSWERS.into_iter().filter(|(variant, _)| lab.wants(variant)) {
         lab.phase("inject", variant);
         let fault = Fault::Fixture { name: CONTROL_PLANE.to_owned(), endpoint: "configuration".to_owned(), what };
         let active = lab.inject(fault).await?;
@@ -60,12 +69,13 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     }
 
     let bad = |name: &str, path: &str, state| Route { path: path.to_owned(), ..route(name, state) };
+    let [invalid, twice, same_name] = OBJECTS;
     let objects: [(&str, &str, Vec<Route>); 3] = [
-        ("invalid-route", "invalid", vec![bad("invalid", "invalid", GUARDED)]),
-        ("two-on-one-path", "twice", vec![route("twice", GUARDED), bad("twice-open", "/twice", OPEN)]),
-        ("one-name-twice", "named", vec![route("named", GUARDED), bad("named", "/named/below", OPEN)]),
+        (invalid, "invalid", vec![bad("invalid", "invalid", GUARDED)]),
+        (twice, "twice", vec![route("twice", GUARDED), bad("twice-open", "/twice", OPEN)]),
+        (same_name, "named", vec![route("named", GUARDED), bad("named", "/named/below", OPEN)]),
     ];
-    for (variant, asked, routes) in objects {
+    for (variant, asked, routes) in objects.into_iter().filter(|(variant, ..)| lab.wants(variant)) {
         lab.phase("inject", variant);
         let version = lab.publish(|configuration| configuration.routes.extend(routes.iter().cloned())).await?;
         lab.mark(BAD_OBJECT, asked, i64::from(version));

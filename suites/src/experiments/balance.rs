@@ -1,7 +1,7 @@
 //! Requests through each site's ingress, each on a connection of its own, then over connections that stay. Read by BAL-01.
 
 use crate::claims::balance::{KEPT, NEW};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use crate::experiments::canaries::plain;
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
@@ -17,6 +17,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::TwoReplicas],
     expected: |_, _| ROUND * (2 * ROUNDS) + Duration::from_secs(4),
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

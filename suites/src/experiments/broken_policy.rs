@@ -3,7 +3,7 @@
 
 use super::canaries::canaries;
 use crate::claims::security::{BROKEN_POLICY, BROKEN_ROUTE};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
 use gatecrash_model::claim::Capability;
@@ -21,6 +21,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         (STEADY * 2 + HOLD * 3 + polls).mul_f64(scale) + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

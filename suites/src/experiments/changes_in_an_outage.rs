@@ -4,9 +4,10 @@
 use super::canaries::traffic;
 use super::facts::{Shown, route, told, watch_all};
 use crate::claims::configuration::{ABSENT, GUARDED, OPEN};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
-use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Target};
+use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Replica, Target};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{CONTROL_PLANE, Policy};
 use gatecrash_model::fault::{Fault, NetworkFault};
@@ -22,6 +23,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         (OUTAGE + FLAP * 2 * FLAPS + polls).mul_f64(scale) + Duration::from_secs(8)
     },
     options: |_| LabOptions::default(),
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -74,6 +76,15 @@ const LOST: &[Change] = &[("lost", ABSENT, OPEN), ("flips-2", OPEN, GUARDED)];
 /// What is published after that.
 const AFTERWARDS: &[Change] = &[("afterwards", ABSENT, GUARDED), ("created-1", GUARDED, ABSENT)];
 
+/// The control plane is away for long; its links flap; it is restored from an older copy.
+const OUTAGE_STEP: &str = "outage";
+const FLAPPING_STEP: &str = "flapping";
+const RESTORED_STEP: &str = "restored";
+
+fn steps(_: &Deployment) -> Vec<String> {
+    named([OUTAGE_STEP, FLAPPING_STEP, RESTORED_STEP])
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let replicas = lab.replicas();
     let contract = lab.route(&[Policy::ClientId], &[Policy::Quota, Policy::Jwt]).ok();
@@ -87,62 +98,88 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         until_valid(&lab, contract).await?;
     }
 
-    lab.phase("inject", "outage");
-    let links = || lab.links("*", CONTROL_PLANE);
-    let away = lab.inject(Fault::Network { links: links(), what: NetworkFault::Refuse }).await?;
-    lab.phase("hold", "outage");
+    if lab.wants(OUTAGE_STEP) {
+        outage(&lab, &replicas, contract.as_deref()).await?;
+    } else {
+        // The other steps change what this one would have brought.
+        publish(&lab, AWAY).await?;
+        watch_all(&lab, &replicas, &shown(AWAY), PATIENCE).await?;
+    }
+    if lab.wants(FLAPPING_STEP) {
+        flapping(&lab, &replicas).await?;
+    }
+    if lab.wants(RESTORED_STEP) {
+        restored(&lab, &replicas).await?;
+    }
+    lab.phase("end", "");
+    load.stop().await;
+    Ok(())
+}
+
+/// The control plane is away while a version comes after the other, and a contract goes (on the route `contract`).
+async fn outage(lab: &Lab, replicas: &[Replica], contract: Option<&str>) -> Result<(), LabError> {
+    lab.phase("inject", OUTAGE_STEP);
+    let away = lab.inject(links(lab, NetworkFault::Refuse)).await?;
+    lab.phase("hold", OUTAGE_STEP);
     let turns = u32::try_from(AWAY.len() + 2).unwrap_or(u32::MAX);
     for change in AWAY {
         lab.hold(lab.scaled(OUTAGE) / turns).await?;
-        publish(&lab, std::slice::from_ref(change)).await?;
+        publish(lab, std::slice::from_ref(change)).await?;
     }
     lab.hold(lab.scaled(OUTAGE) / turns).await?;
     let mut facts = shown(AWAY);
-    if let Some(contract) = &contract {
+    if let Some(contract) = contract {
         lab.remove_contract(REMOVED).await?;
         facts.push(Shown::removed(contract, REMOVED));
     }
     lab.hold(lab.scaled(OUTAGE) / turns).await?;
-    lab.phase("heal", "outage");
+    lab.phase("heal", OUTAGE_STEP);
     lab.heal(away).await?;
-    lab.phase("settle", "outage");
-    watch_all(&lab, &replicas, &facts, PATIENCE).await?;
+    lab.phase("settle", OUTAGE_STEP);
+    watch_all(lab, replicas, &facts, PATIENCE).await
+}
 
+/// The way to the control plane comes and goes, and a version comes each time that it is away.
+async fn flapping(lab: &Lab, replicas: &[Replica]) -> Result<(), LabError> {
     for changes in FLAPPING {
-        lab.phase("inject", "flapping");
-        let away = lab.inject(Fault::Network { links: links(), what: NetworkFault::Blackhole }).await?;
-        lab.phase("hold", "flapping");
-        publish(&lab, changes).await?;
+        lab.phase("inject", FLAPPING_STEP);
+        let away = lab.inject(links(lab, NetworkFault::Blackhole)).await?;
+        lab.phase("hold", FLAPPING_STEP);
+        publish(lab, changes).await?;
         lab.hold(lab.scaled(FLAP)).await?;
-        lab.phase("heal", "flapping");
+        lab.phase("heal", FLAPPING_STEP);
         lab.heal(away).await?;
         if changes != FLAPPING[FLAPPING.len() - 1] {
             lab.hold(lab.scaled(FLAP)).await?;
         }
     }
-    lab.phase("settle", "flapping");
-    watch_all(&lab, &replicas, &shown(&FLAPPING.concat()), PATIENCE).await?;
+    lab.phase("settle", FLAPPING_STEP);
+    watch_all(lab, replicas, &shown(&FLAPPING.concat()), PATIENCE).await
+}
 
-    lab.phase("steady", "restored");
-    let copy = publish(&lab, &[]).await?;
-    publish(&lab, LOST).await?;
-    watch_all(&lab, &replicas, &shown(LOST), PATIENCE).await?;
-    lab.phase("inject", "restored");
-    let away = lab.inject(Fault::Network { links: links(), what: NetworkFault::Refuse }).await?;
+/// The control plane is restored from a copy that lacks the last version; then another one comes.
+async fn restored(lab: &Lab, replicas: &[Replica]) -> Result<(), LabError> {
+    lab.phase("steady", RESTORED_STEP);
+    let copy = publish(lab, &[]).await?;
+    publish(lab, LOST).await?;
+    watch_all(lab, replicas, &shown(LOST), PATIENCE).await?;
+    lab.phase("inject", RESTORED_STEP);
+    let away = lab.inject(links(lab, NetworkFault::Refuse)).await?;
     let undone: Vec<Change> = LOST.iter().map(|(name, old, new)| (*name, *new, *old)).collect();
-    tell(&lab, &undone);
+    tell(lab, &undone);
     lab.restore_control_plane(copy).await?;
-    lab.phase("heal", "restored");
+    lab.phase("heal", RESTORED_STEP);
     lab.heal(away).await?;
-    lab.phase("settle", "restored");
-    watch_all(&lab, &replicas, &shown(&undone), PATIENCE).await?;
+    lab.phase("settle", RESTORED_STEP);
+    watch_all(lab, replicas, &shown(&undone), PATIENCE).await?;
     lab.phase("hold", "afterwards");
-    publish(&lab, AFTERWARDS).await?;
+    publish(lab, AFTERWARDS).await?;
     lab.phase("settle", "afterwards");
-    watch_all(&lab, &replicas, &shown(AFTERWARDS), PATIENCE).await?;
-    lab.phase("end", "");
-    load.stop().await;
-    Ok(())
+    watch_all(lab, replicas, &shown(AFTERWARDS), PATIENCE).await
+}
+
+fn links(lab: &Lab, what: NetworkFault) -> Fault {
+    Fault::Network { links: lab.links("*", CONTROL_PLANE), what }
 }
 
 fn tell(lab: &Lab, changes: &[Change]) {

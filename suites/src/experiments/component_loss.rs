@@ -21,6 +21,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         (HELD.mul_f64(scale).max(LEAST_HELD) + Duration::from_secs(2)) * (components + 1) + Duration::from_secs(3)
     },
     options: |_| LabOptions::default(),
+    steps: components,
     run: |lab| story(lab).boxed(),
 };
 
@@ -41,7 +42,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.hold_window(held.max(LEAST_STEADY)).await?;
     lab.until_steady(steady).await?;
     let steady = (steady, lab.now());
-    for component in components(lab.deployment()) {
+    for component in components(lab.deployment()).into_iter().filter(|component| lab.wants(component)) {
         let links = lab.links("*", &component);
         if links.is_empty() {
             continue;

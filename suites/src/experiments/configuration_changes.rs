@@ -3,7 +3,7 @@
 use super::canaries::traffic;
 use super::facts::{Shown, route, told, watch, watch_all};
 use crate::claims::configuration::{ABSENT, GUARDED, OPEN};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::try_join;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions};
@@ -20,6 +20,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         (STEADY + polls).mul_f64(scale) + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

@@ -2,7 +2,7 @@
 //! have a contract must not notice. Read by CON-04, and by CON-03 for removed clients.
 
 use crate::claims::contracts::CONTRACT_CHANGE;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::join_all;
 use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Target, TrafficSpec};
@@ -21,6 +21,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         (OUTAGE + polls + Duration::from_secs(15)).mul_f64(scale) + Duration::from_secs(4)
     },
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

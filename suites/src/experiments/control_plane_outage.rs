@@ -1,11 +1,12 @@
 //! The control plane is away in five ways while requests and policy canaries go on. Read by CFG-01.
 
 use super::rounds::{Rounds, evenly};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, named};
 use crate::experiments::canaries::{canaries, missing, traffic};
 use futures::FutureExt;
 use futures::future::try_join;
 use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions, Replica};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CONTROL_PLANE;
 use gatecrash_model::fault::{Fault, FixtureFault, NetworkFault};
@@ -17,6 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
     expected: |_, scale| (STEADY + VARIANT * 5 + SETTLE).mul_f64(scale) + Duration::from_secs(8),
     options: |_| LabOptions::default(),
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -33,6 +35,10 @@ const QUOTAS: f64 = 1.6;
 /// four follow each other without a gap, so that the outage is a long one for the replicas.
 const VARIANTS: [&str; 5] = ["503", "refuse", "garbage", "blackhole", "silent"];
 
+fn steps(_: &Deployment) -> Vec<String> {
+    named(VARIANTS)
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let replicas = lab.replicas();
     lab.phase("steady", "");
@@ -46,7 +52,8 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     // Not every gateway counts quotas.
     let mut rounds = Rounds::new(&lab).ok();
     let mut before: Option<Active> = None;
-    for (turn, variant) in VARIANTS.into_iter().enumerate() {
+    let variants = VARIANTS.into_iter().enumerate().filter(|(_, variant)| lab.wants(variant));
+    for (turn, variant) in variants {
         // A token for it is asked for while the last fault is in place as before: what is asked is not what is judged.
         let key = next_key(&mut rounds).await?;
         if variant == "silent"

@@ -2,10 +2,11 @@
 //! upstream. Read by LAT-03.
 
 use crate::claims::latency::UPSTREAM_CUT;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, named};
 use crate::experiments::canaries::traffic;
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CONTROL_PLANE;
 use gatecrash_model::fault::{Fault, NetworkFault};
@@ -17,6 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
     expected: |_, scale| (HELD * 5).mul_f64(scale) + Duration::from_secs(8),
     options: |_| LabOptions::default(),
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -31,6 +33,15 @@ const STALL: Duration = Duration::from_secs(1);
 /// Requests a second over all replicas.
 const RATE_PER_S: f64 = 60.0;
 
+/// Management is slow, slower than its ingress waits, and away.
+const MANAGEMENT: [&str; 3] = ["delay", "timeout", "blackhole"];
+/// One site is cut off its upstream; the others show that it is this site only.
+const UPSTREAM: &str = "upstream";
+
+fn steps(deployment: &Deployment) -> Vec<String> {
+    named(MANAGEMENT.into_iter().chain((deployment.sites.len() >= 2).then_some(UPSTREAM)))
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let plane = lab.deployment().control_plane.clone().ok_or_else(|| LabError::Unknown(CONTROL_PLANE.to_owned()))?;
     let held = lab.scaled(HELD).max(LEAST_HELD);
@@ -43,7 +54,10 @@ async fn story(lab: Lab) -> Result<(), LabError> {
 
     let slow = NetworkFault::delay(plane.ingress_timeout / 2);
     let slower = NetworkFault::delay(plane.ingress_timeout * 2);
-    for (variant, what) in [("delay", slow), ("timeout", slower), ("blackhole", NetworkFault::Blackhole)] {
+    for (variant, what) in MANAGEMENT.into_iter().zip([slow, slower, NetworkFault::Blackhole]) {
+        if !lab.wants(variant) {
+            continue;
+        }
         lab.phase("inject", variant);
         let active = lab.inject(Fault::Network { links: lab.links("*", CONTROL_PLANE), what }).await?;
         lab.phase("hold", variant);
@@ -52,15 +66,15 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.heal(active).await?;
     }
 
-    let cut = lab.sites().first().filter(|_| lab.sites().len() >= 2).cloned();
+    let cut = lab.sites().first().filter(|_| lab.sites().len() >= 2 && lab.wants(UPSTREAM)).cloned();
     if let Some(site) = cut {
-        lab.phase("inject", "upstream");
+        lab.phase("inject", UPSTREAM);
         let links = lab.links("*", &site.upstream());
         let active = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
         lab.mark(UPSTREAM_CUT, &site.name, 0);
-        lab.phase("hold", "upstream");
+        lab.phase("hold", UPSTREAM);
         compared(&lab, held, steady).await?;
-        lab.phase("heal", "upstream");
+        lab.phase("heal", UPSTREAM);
         lab.heal(active).await?;
     }
     lab.phase("settle", "");

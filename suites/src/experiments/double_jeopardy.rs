@@ -3,9 +3,10 @@
 
 use super::sites::{Clients, rest, wait_back};
 use crate::claims::availability::{FIRST_LOST, RETURNS, SECOND_LOST};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::fault::{Fault, NetworkFault};
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::TwoSites, Capability::ReplicaFaults, Capability::NetworkFaults],
     expected: |_, scale| HELD.mul_f64(scale).max(LEAST_HELD) * 7 + Duration::from_secs(10),
     options: |_| LabOptions::default(),
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -25,6 +27,10 @@ const HELD: Duration = Duration::from_secs(30);
 const LEAST_HELD: Duration = Duration::from_secs(2);
 /// Requests a second at each site.
 const RATE_PER_S: f64 = 50.0;
+
+fn steps(_: &Deployment) -> Vec<String> {
+    named([FIRST_LOST, SECOND_LOST, RETURNS])
+}
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let held = lab.scaled(HELD).max(LEAST_HELD);
@@ -36,6 +42,9 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     for (variant, lost, other) in
         [(FIRST_LOST, &first, &second), (SECOND_LOST, &second, &first), (RETURNS, &first, &second)]
     {
+        if !lab.wants(variant) {
+            continue;
+        }
         rest(&lab).await?;
         lab.phase("inject", variant);
         let from = lab.now();

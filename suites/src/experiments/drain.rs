@@ -4,7 +4,7 @@
 use super::canaries::plain;
 use super::rounds::cluster;
 use crate::claims::draining::{DRAIN, FRESH, IN_FLIGHT, INGRESS, KEEP_ALIVE};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::{join, join_all, join3};
 use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, TrafficSpec};
@@ -18,6 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::ReplicaFaults],
     expected: |_, scale| Duration::from_secs(5 + 30).mul_f64(scale) + Duration::from_secs(5),
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

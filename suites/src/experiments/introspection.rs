@@ -4,7 +4,7 @@
 
 use super::watches::Watch;
 use crate::claims::tokens::{PROVIDER_AWAY, PROVIDER_REVOKE};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::join_all;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions, Replica, Token, Validity, setting};
@@ -25,6 +25,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         Duration::try_from_secs_f64(seconds * 3.2 * scale).unwrap_or_default() + Duration::from_secs(8)
     },
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

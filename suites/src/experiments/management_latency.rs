@@ -2,11 +2,12 @@
 //! narrow one, beyond the timeout, after the latency dropped, and around the edge. Read by LAT-01 and LAT-02.
 
 use crate::claims::latency::{BEYOND, FETCHED, LATENCY_US, NO_PROBE, REGISTERED, UNSTEADY};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, named};
 use crate::experiments::canaries::canaries;
 use futures::FutureExt;
 use futures::future::{join_all, try_join};
 use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions, Managed};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CONTROL_PLANE;
 use gatecrash_model::fault::{Direction, Fault, FixtureFault, NetworkFault};
@@ -22,6 +23,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         (timeout * 11 + poll * 20).mul_f64(scale) + Duration::from_secs(10)
     },
     options: |_| LabOptions::default(),
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -38,13 +40,29 @@ const BISECTIONS: u32 = 6;
 /// How long the version may take after the drop (LAT-02, `converge`), and a little more.
 const CONVERGE: Duration = Duration::from_secs(60);
 
+/// Step: versions beyond the timeout, and the drop after them.
+const BEYOND_STEP: &str = "beyond-the-timeout";
+/// Step: the edge is looked for, from what the other steps told of it.
+const EDGE_STEP: &str = "edge";
+
+/// The step in which the latency is so many thirtieths of the timeout.
+fn latency_step(thirtieths: u32) -> String {
+    format!("latency-{thirtieths}")
+}
+
+fn steps(_: &Deployment) -> Vec<String> {
+    let mut all: Vec<String> = TRIED.into_iter().map(latency_step).collect();
+    all.extend(named(UNSTEADY.into_iter().chain([BEYOND_STEP, EDGE_STEP])));
+    all
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let plane = lab.deployment().control_plane.clone().ok_or_else(|| LabError::Unknown(CONTROL_PLANE.to_owned()))?;
     let (timeout, poll) = (plane.ingress_timeout, plane.poll_interval);
     lab.phase("steady", "");
     let watched = canaries(&lab, &lab.replicas(), 4.0);
     let (mut good, mut bad) = (Duration::ZERO, timeout * 31 / 30);
-    for thirtieths in TRIED {
+    for thirtieths in TRIED.into_iter().filter(|thirtieths| lab.wants(&latency_step(*thirtieths))) {
         let latency = timeout * thirtieths / 30;
         if probe(&lab, "", delay(latency), latency, poll).await? {
             good = latency;
@@ -57,12 +75,18 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let jitter = NetworkFault::Delay { delay_ms: millis(JITTER.0), jitter_ms: millis(JITTER.1) };
     let narrow = NetworkFault::Bandwidth { bytes_per_s: NARROW_BYTES_PER_S, direction: Direction::Both };
     let [unsteady, thin] = UNSTEADY;
-    probe(&lab, unsteady, Some(jitter), timeout * (JITTER.0 + JITTER.1) / 30, poll).await?;
-    probe(&lab, thin, Some(narrow), Duration::ZERO, poll).await?;
+    if lab.wants(unsteady) {
+        probe(&lab, unsteady, Some(jitter), timeout * (JITTER.0 + JITTER.1) / 30, poll).await?;
+    }
+    if lab.wants(thin) {
+        probe(&lab, thin, Some(narrow), Duration::ZERO, poll).await?;
+    }
+    if lab.wants(BEYOND_STEP) {
+        beyond(&lab, timeout, poll).await?;
+    }
 
-    beyond(&lab, timeout, poll).await?;
-
-    for _ in 0..BISECTIONS {
+    let bisections = if lab.wants(EDGE_STEP) { BISECTIONS } else { 0 };
+    for _ in 0..bisections {
         if bad.saturating_sub(good) <= timeout / EDGE + Duration::from_millis(1) {
             break;
         }

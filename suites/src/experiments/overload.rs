@@ -7,7 +7,7 @@
 use super::canaries::plain;
 use super::rounds::{Rounds, cluster, evenly};
 use crate::claims::overload::{AFTER_KILL, AFTER_PEAK, KILLED, OFFERED, OVER, PEAK, STEPS};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::{join_all, try_join};
 use gatecrash_engine::clock;
@@ -34,6 +34,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
             .collect(),
         ..LabOptions::default()
     },
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

@@ -2,7 +2,7 @@
 //! off. Read by CFG-03.
 
 use crate::claims::configuration::{LOCAL, PAIR_LATENCY, REMOTE, START_KIND};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use crate::experiments::canaries::plain;
 use futures::FutureExt;
 use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target};
@@ -31,6 +31,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         Duration::from_secs(1) + LATENCIES.into_iter().map(start).sum::<Duration>() * PAIRS
     },
     options: |_| LabOptions { quiet: true, ..LabOptions::default() },
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

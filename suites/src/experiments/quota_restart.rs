@@ -2,7 +2,7 @@
 
 use super::rounds::{Rounds, Split, cluster, evenly};
 use crate::claims::quota::RESTART;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Window};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::WindowAlignment;
@@ -25,6 +25,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         quota_window: deployment.control_plane.is_none().then_some(WINDOW),
         ..LabOptions::default()
     },
+    steps: single,
     run: |lab| Box::pin(run(lab)),
 };
 

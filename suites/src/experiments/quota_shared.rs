@@ -3,7 +3,7 @@
 
 use super::rounds::{Rounds, cluster, evenly, expected, skewed};
 use crate::claims::quota::SHARED;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions};
 use gatecrash_model::claim::Capability;
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::Quota],
     expected: |deployment, scale| expected(deployment, scale, 9) + Duration::from_secs(3),
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| Box::pin(run(lab)),
 };
 

@@ -4,7 +4,7 @@
 use super::rounds::{Rounds, cluster};
 use crate::claims::quota::marks::QUOTA_WINDOW_MS;
 use crate::claims::quota::{AT_ONCE, LONE, TOLD};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Target, Told};
@@ -18,6 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::Quota],
     expected: |deployment, scale| deployment.quota.window.mul_f64(scale * 4.5) + Duration::from_secs(5),
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

@@ -4,9 +4,10 @@
 use super::canaries::{canaries, missing, plain};
 use super::rounds::cluster;
 use crate::claims::draining::READINESS;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Target, TrafficSpec};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CONTROL_PLANE;
 use gatecrash_model::fault::{Fault, FixtureFault};
@@ -20,6 +21,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::ControlPlane, Capability::ReplicaFaults],
     expected: |_, scale| (STEADY + (AWAY + FAULT + AFTER) * 3).mul_f64(scale) + Duration::from_secs(6),
     options: |_| LabOptions::default(),
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -34,6 +36,17 @@ const AFTER: Duration = Duration::from_secs(31);
 const CANARIES_PER_S: f64 = 20.0;
 /// Requests a second through its ingress.
 const INGRESS_PER_S: f64 = 40.0;
+
+/// What the control plane does to which of its endpoints while a replica starts; the delay is that of the story.
+const STARTS: [(&str, &str, bool); 3] = [
+    ("slow-configuration", "configuration", true),
+    ("half-configuration", "configuration", false),
+    ("slow-contracts", "contracts", true),
+];
+
+fn steps(_: &Deployment) -> Vec<String> {
+    named(STARTS.iter().map(|(variant, ..)| *variant))
+}
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let (site, replicas) = cluster(&lab);
@@ -50,11 +63,8 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     }));
     lab.hold(lab.scaled(STEADY)).await?;
     let delay_ms = u32::try_from(lab.scaled(FAULT).as_millis()).unwrap_or(u32::MAX).max(1);
-    for (variant, endpoint, what) in [
-        ("slow-configuration", "configuration", FixtureFault::Slow { delay_ms }),
-        ("half-configuration", "configuration", FixtureFault::Truncated),
-        ("slow-contracts", "contracts", FixtureFault::Slow { delay_ms }),
-    ] {
+    for (variant, endpoint, is_slow) in STARTS.into_iter().filter(|(variant, ..)| lab.wants(variant)) {
+        let what = if is_slow { FixtureFault::Slow { delay_ms } } else { FixtureFault::Truncated };
         lab.phase("inject", variant);
         start(&lab, &replica, endpoint, what, variant).await?;
     }

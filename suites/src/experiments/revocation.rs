@@ -9,7 +9,7 @@ use super::introspection::ttl;
 use super::token_matrix::one_token;
 use super::watches::Watch;
 use crate::claims::tokens::{RESTART_ALL, RESTART_ONE, REVOKE, REVOKE_IN_RESTART, SHARED_STORE, WAN_CUT};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Target, Token, TrafficSpec};
@@ -32,6 +32,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         observed.mul_f64(scale) + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

@@ -5,7 +5,7 @@ use super::canaries::plain;
 use super::quota_restart::lengthen;
 use super::rounds::{Rounds, cluster, evenly};
 use crate::claims::draining::{ROLLED, ROLLED_QUOTA, ROLLED_SLOW, ROLLED_TOKEN, ROLLING, SPENT_MS};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::{join, join_all};
 use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, Token, TrafficSpec};
@@ -21,6 +21,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::ReplicaFaults, Capability::TwoReplicas],
     expected: |_, scale| lasts(scale) + Duration::from_secs(6),
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

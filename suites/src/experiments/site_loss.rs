@@ -2,7 +2,7 @@
 
 use super::sites::{Clients, rest, wait_back};
 use crate::claims::availability::{KILL, LINK};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::try_join_all;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions};
@@ -17,6 +17,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::TwoSites, Capability::ReplicaFaults, Capability::NetworkFaults],
     expected: |_, scale| HELD.mul_f64(scale).max(LEAST_HELD) * 5 + Duration::from_secs(7),
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

@@ -1,7 +1,7 @@
 //! A replica comes up while the control plane takes long to send contracts: restarted, and brand-new.
 //! Does its contract API stay silent until they are there? Read by CON-01.
 
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Target, Traffic, TrafficSpec};
 use gatecrash_model::claim::Capability;
@@ -18,6 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::Contracts, Capability::ControlPlane, Capability::ReplicaFaults],
     expected: |_, scale| Duration::from_secs(45).mul_f64(scale) + Duration::from_secs(5),
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

@@ -2,11 +2,12 @@
 //! brand-new, and with everything wiped. Read by CFG-02/a, CFG-02/b, CFG-02/c and CON-02.
 
 use crate::claims::configuration::{BRAND_NEW, RESTARTED, START_VARIANT, STORE_LOST, WIPED};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, named};
 use crate::experiments::canaries::plain;
 use futures::FutureExt;
 use futures::future::{join_all, try_join};
 use gatecrash_engine::lab::{Active, Call, Disk, Lab, LabError, LabOptions, Replica, Target};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CONTROL_PLANE;
 use gatecrash_model::fault::{Fault, FixtureFault, NetworkFault};
@@ -26,6 +27,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     ],
     expected: |_, scale| (START + STORE_NEEDED + OBSERVE * 4).mul_f64(scale) + Duration::from_secs(16),
     options: |_| LabOptions::default(),
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -39,6 +41,20 @@ const STORE_NEEDED: Duration = Duration::from_secs(20);
 const BRIEFLY: Duration = Duration::from_millis(300);
 /// Between two rounds of canaries.
 const EVERY: Duration = Duration::from_millis(20);
+
+/// Steps in which one replica restarts and a new one comes while the control plane is away in this way.
+const BLACKHOLE: &str = "blackhole";
+const SLOW: &str = "slow";
+/// Steps while it refuses.
+const RESTART_ONE: &str = "restart-one";
+const NEW: &str = "brand-new";
+const RESTART_ALL: &str = "restart-all";
+/// The last: what was kept is lost, too.
+const WIPE: &str = "wiped";
+
+fn steps(_: &Deployment) -> Vec<String> {
+    named([BLACKHOLE, SLOW, RESTART_ONE, NEW, RESTART_ALL, WIPE])
+}
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let route = plain(&lab)?;
@@ -57,44 +73,60 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.hold(Duration::from_millis(300)).await?;
     watch(&lab, &route, &replicas, version, Duration::ZERO, Duration::from_millis(300)).await?;
 
-    for (variant, fault) in [("blackhole", network(&lab, NetworkFault::Blackhole)), ("slow", slow(&lab))] {
+    for (variant, fault) in [(BLACKHOLE, network(&lab, NetworkFault::Blackhole)), (SLOW, slow(&lab))] {
+        if !lab.wants(variant) {
+            continue;
+        }
         lab.phase("inject", variant);
         let away = lab.inject(fault).await?;
         lab.phase("hold", variant);
         let second = replicas.iter().find(|other| other.site == first.site && other.name != first.name);
-        let without_store = second.filter(|_| variant == "blackhole");
+        let without_store = second.filter(|_| variant == BLACKHOLE);
         try_join(one_and_new(&lab, &route, &first, version), store_lost(&lab, &route, without_store, version)).await?;
         lab.phase("heal", variant);
         lab.heal(away).await?;
     }
 
-    lab.phase("inject", "refuse");
-    let away = lab.inject(network(&lab, NetworkFault::Refuse)).await?;
-    lab.phase("hold", "restart-one");
-    let one = [first.clone()];
-    restart(&lab, &one, RESTARTED).await?;
-    start(&lab, &route, &one, version).await?;
+    if [RESTART_ONE, NEW, RESTART_ALL, WIPE].into_iter().any(|step| lab.wants(step)) {
+        refused(&lab, &route, &replicas, version).await?;
+    }
+    lab.phase("settle", "");
+    watch(&lab, &route, &replicas, version, lab.ready_within(), Duration::from_millis(500)).await
+}
 
-    if lab.has(Capability::ReplicaDisk) {
-        lab.phase("hold", "brand-new");
-        let new = brand_new(&lab, &first.site, BRAND_NEW).await?;
-        start(&lab, &route, std::slice::from_ref(&new), version).await?;
+/// The control plane refuses while one replica restarts, a new one comes, all restart, and all have lost what was kept.
+async fn refused(lab: &Lab, route: &str, replicas: &[Replica], version: u32) -> Result<(), LabError> {
+    let Some(first) = replicas.first() else { return Ok(()) };
+    lab.phase("inject", "refuse");
+    let away = lab.inject(network(lab, NetworkFault::Refuse)).await?;
+    if lab.wants(RESTART_ONE) {
+        lab.phase("hold", RESTART_ONE);
+        let one = [first.clone()];
+        restart(lab, &one, RESTARTED).await?;
+        start(lab, route, &one, version).await?;
+    }
+
+    if lab.has(Capability::ReplicaDisk) && lab.wants(NEW) {
+        lab.phase("hold", NEW);
+        let new = brand_new(lab, &first.site, BRAND_NEW).await?;
+        start(lab, route, std::slice::from_ref(&new), version).await?;
         lab.phase("inject", "");
         lab.remove_replica(&new.name).await?;
     }
 
-    lab.phase("hold", "restart-all");
-    restart(&lab, &replicas, RESTARTED).await?;
-    start(&lab, &route, &replicas, version).await?;
+    if lab.wants(RESTART_ALL) {
+        lab.phase("hold", RESTART_ALL);
+        restart(lab, replicas, RESTARTED).await?;
+        start(lab, route, replicas, version).await?;
+    }
 
-    let away =
-        if lab.has(Capability::ReplicaDisk) { wiped(&lab, &route, &first, version, away).await? } else { vec![away] };
+    let is_wiped = lab.has(Capability::ReplicaDisk) && lab.wants(WIPE);
+    let away = if is_wiped { wiped(lab, route, first, version, away).await? } else { vec![away] };
     lab.phase("heal", "");
     for away in away {
         lab.heal(away).await?;
     }
-    lab.phase("settle", "");
-    watch(&lab, &route, &replicas, version, lab.ready_within(), Duration::from_millis(500)).await
+    Ok(())
 }
 
 fn network(lab: &Lab, what: NetworkFault) -> Fault {
@@ -143,7 +175,7 @@ async fn wiped(
     version: u32,
     refusing: Active,
 ) -> Result<Vec<Active>, LabError> {
-    lab.phase("inject", "wiped");
+    lab.phase("inject", WIPE);
     // Before the old fault goes the new one is there: nobody gets a configuration in between.
     let mut away = vec![lab.inject(slow(lab)).await?];
     lab.heal(refusing).await?;
@@ -153,7 +185,7 @@ async fn wiped(
         let links = lab.links(&replica.name, &management);
         away.push(lab.inject(Fault::Network { links, what }).await?);
     }
-    lab.phase("hold", "wiped");
+    lab.phase("hold", WIPE);
     for replica in &all {
         lab.mark(START_VARIANT, &replica.name, WIPED);
         lab.mark(mark::NOT_READY_DECLARED, &replica.name, 0);

@@ -3,7 +3,7 @@
 use super::rounds::{Rounds, Split, cluster, evenly, expected};
 use crate::claims::quota::STORE_LOSS;
 use crate::claims::quota::marks::STORE_CORRUPTED;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, named};
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Deployment;
@@ -11,7 +11,7 @@ use gatecrash_model::fault::{Fault, NetworkFault};
 use std::time::Duration;
 
 /// What the store's answers take longer; never scaled, it is a latency.
-const SLOWER: Duration = Duration::from_millis(500);
+const SLOWER_MS: u32 = 500;
 /// Time until the mode is in force (`t` of QUO-07).
 const IN_FORCE: Duration = Duration::from_secs(2);
 /// Time after the heal until the quota is enforced again (`t_heal` of QUO-07).
@@ -30,23 +30,33 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::Quota, Capability::SharedStore, Capability::NetworkFaults],
     expected: |deployment, scale| expected_of(deployment, scale, 4),
     options: |_| LabOptions::default(),
+    steps,
     run: |lab| Box::pin(run(lab)),
 };
+
+/// The ways of losing the store that are the injector's.
+const NETWORK: [(&str, NetworkFault); 3] = [
+    ("refuse", NetworkFault::Refuse),
+    ("blackhole", NetworkFault::Blackhole),
+    ("slow", NetworkFault::Delay { delay_ms: SLOWER_MS, jitter_ms: 0 }),
+];
+
+fn steps(_: &Deployment) -> Vec<String> {
+    named(NETWORK.iter().map(|(variant, _)| *variant).chain([WRONG_DATA]))
+}
 
 async fn run(lab: Lab) -> Result<(), LabError> {
     let mut loss = Loss::new(&lab)?;
     let links = lab.links("*", &loss.store);
-    for (variant, what) in [
-        ("refuse", NetworkFault::Refuse),
-        ("blackhole", NetworkFault::Blackhole),
-        ("slow", NetworkFault::delay(SLOWER)),
-    ] {
+    for (variant, what) in NETWORK {
         loss.fault(variant, Fault::Network { links: links.clone(), what }).await?;
     }
 
-    let from = wrong_data(&lab, &mut loss).await?;
-    if loss.must_repeat(from, WRONG_DATA) {
-        wrong_data(&lab, &mut loss).await?;
+    if lab.wants(WRONG_DATA) {
+        let from = wrong_data(&lab, &mut loss).await?;
+        if loss.must_repeat(from, WRONG_DATA) {
+            wrong_data(&lab, &mut loss).await?;
+        }
     }
     lab.phase("final-reads", "");
     Ok(())
@@ -102,11 +112,14 @@ impl Loss {
         Ok(Self { lab: lab.clone(), store, rounds, split: evenly(&replicas), quotas: (1.5 * each).max(3.0) })
     }
 
-    /// The whole story with one fault; once more if the harness was late, or the machine busy, from the loss to the end.
+    /// The whole story with one fault, if that step is wanted; once more if the harness was late, or the machine busy, from the loss to the end.
     ///
     /// # Errors
     /// If the fault cannot be injected or healed, or the run is interrupted.
     pub(super) async fn fault(&mut self, variant: &str, fault: Fault) -> Result<(), LabError> {
+        if !self.lab.wants(variant) {
+            return Ok(());
+        }
         let from = self.once(variant, fault.clone()).await?;
         if self.must_repeat(from, variant) {
             self.once(variant, fault).await?;

@@ -2,7 +2,7 @@
 //! down, and again after one site was re-keyed. Read by TOK-01 and TOK-02.
 
 use crate::claims::tokens::{ISSUED, SIGNED};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::future::try_join_all;
 use futures::{FutureExt, StreamExt, stream};
 use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, Token};
@@ -18,6 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::Tokens, Capability::ReplicaFaults],
     expected: |_, _| Duration::from_secs(12),
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

@@ -5,7 +5,7 @@
 //! an edge. Two live on while clocks change: one expires, one becomes valid.
 
 use super::watches::Watch;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Replica, Target, Validity};
@@ -20,6 +20,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::Tokens, Capability::ReplicaFaults, Capability::ClockOffset],
     expected: |_, scale| (LIVES + LEEWAY).mul_f64(scale) + Duration::from_secs(4),
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

@@ -3,7 +3,7 @@
 use super::canaries::plain;
 use super::sites::{rest, wait_back};
 use crate::claims::availability::{FROM_STORE, WHOLE, ZONE};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions, Target, TrafficSpec};
 use gatecrash_model::claim::Capability;
@@ -17,6 +17,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::TwoReplicas, Capability::NetworkFaults],
     expected: |_, scale| HELD.mul_f64(scale).max(LEAST_HELD) * 2 + Duration::from_secs(9),
     options: |_| LabOptions::default(),
+    steps: single,
     run: |lab| story(lab).boxed(),
 };
 

@@ -185,6 +185,7 @@ fn certify(deployment: Deployment, experiments: &[&str]) -> Result<(RunRecord, T
         seed: Seed(SEED),
         scale: SCALE,
         only: informed(experiments),
+        parts: None,
     };
     let options = RuntimeOptions {
         run: run_id.clone(),

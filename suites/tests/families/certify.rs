@@ -90,7 +90,7 @@ fn request(name: &str, claims: &[&str], scale: f64) -> Result<Request, Failed> {
     let (name, text) = profile.ok_or("no such profile")?;
     let profile = profiles::parse(name, text).map_err(|error| error.to_string())?;
     let only = claims.iter().map(|claim| (*claim).to_owned()).collect();
-    Ok(Request { deployment, profile, adapter, seed: Seed(7), scale, only })
+    Ok(Request { deployment, profile, adapter, seed: Seed(7), scale, only, parts: None })
 }
 
 async fn certify(

@@ -5,7 +5,9 @@ use crate::args::Certify;
 use crate::error::Error;
 use crate::execute;
 use crate::exit::Exit;
+use crate::load;
 use crate::prepare::{Asked, Prepared, prepare};
+use crate::shrink::Shrinking;
 use crate::times::short;
 use gatecrash_engine::recorder::FILE_LIMIT_SIGNAL;
 use gatecrash_suites::certify::Progress;
@@ -18,26 +20,33 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-impl From<Certify> for Asked {
-    fn from(certify: Certify) -> Self {
-        Self {
-            deployment: certify.deployment,
-            runtime: certify.runtime,
-            seed: certify.seed,
-            scale: certify.scale,
-            only: certify.only,
-            profile: certify.profile,
-            out: certify.out,
-            parallel: certify.parallel,
-            is_binary: true,
-        }
+/// What the command line asks, with what the schedule says that it names.
+///
+/// # Errors
+/// A schedule that is none.
+pub(super) fn asked(certify: Certify) -> Result<Asked, Error> {
+    let asked = Asked {
+        deployment: certify.deployment.unwrap_or_default(),
+        runtime: certify.runtime,
+        seed: certify.seed,
+        scale: certify.scale,
+        only: certify.only,
+        profile: certify.profile,
+        out: certify.out,
+        parallel: certify.parallel,
+        schedule: None,
+        is_binary: true,
+    };
+    match certify.schedule {
+        Some(file) => Ok(asked.of_schedule(&file, load::schedule(&file)?)),
+        None => Ok(asked),
     }
 }
 
-pub(super) async fn run(certify: Certify) -> Result<Exit, Error> {
+pub(super) async fn run(certify: Certify, shrink: bool) -> Result<Exit, Error> {
     let interrupt = CancellationToken::new();
     watch_signals(&interrupt)?;
-    let asked = certify.into();
+    let asked = asked(certify)?;
     let prepared = tokio::select! {
         prepared = prepare(&asked) => prepared?,
         // Nothing was started, and nothing written.
@@ -48,9 +57,15 @@ pub(super) async fn run(certify: Certify) -> Result<Exit, Error> {
     let shown = Arc::clone(&show);
     let folder = prepared.folder.clone();
     let named = prepared.shown_folder.clone();
-    let done = Box::pin(execute::execute(prepared, interrupt, Arc::new(move |progress| shown.tell(progress)))).await;
+    let shrinking = shrink.then(|| Shrinking::of(&asked, &prepared));
+    let tell = Arc::new(move |progress| shown.tell(progress));
+    let done = Box::pin(execute::execute(prepared, interrupt.clone(), tell)).await;
     show.end();
-    let done = done?;
+    let mut done = done?;
+    let shrunk = match shrinking {
+        Some(shrinking) => Box::pin(shrinking.shrink(&mut done.record, &interrupt, &|line: &str| say(line))).await,
+        None => Ok(()),
+    };
 
     for left in &done.left {
         say(&format!("left by the tear-down, removed now: {left}"));
@@ -58,7 +73,10 @@ pub(super) async fn run(certify: Certify) -> Result<Exit, Error> {
     let (width, colour) = look();
     put(&gatecrash_reports::terminal::render_in(&done.record, Some(&named), width, colour))?;
     summarize_job(&folder)?;
-    Ok(Exit::of(&done.record))
+    shrunk?;
+    // The run may have come to its end, and the looking for less not.
+    let interrupted = if shrink && interrupt.is_cancelled() { Exit::Interrupted } else { Exit::AsDeclared };
+    Ok(Exit::of(&done.record).max(interrupted))
 }
 
 /// Seed first, then where it runs and what will happen.

@@ -1,5 +1,6 @@
 //! `gatecrash plan`: what would `certify` do, how long would it take, what would it touch?
 
+use super::certify::asked;
 use super::put;
 use crate::args::Certify;
 use crate::error::Error;
@@ -7,20 +8,35 @@ use crate::exit::Exit;
 use crate::prepare::{Prepared, prepare};
 use crate::times::short;
 use gatecrash_model::deployment::StoreKind;
+use gatecrash_model::schedule::Part;
 use gatecrash_model::verdict::Declared;
 use std::fmt::Write as _;
 use std::path::Path;
 
 pub(super) async fn run(certify: Certify) -> Result<Exit, Error> {
     let is_named = certify.out.is_some();
-    let mut prepared = prepare(&certify.into()).await?;
+    let mut prepared = prepare(&asked(certify)?).await?;
     // No run comes of this one: the same seed says the same.
     prepared.run = "<run>".to_owned();
     if !is_named {
         prepared.shown_folder = Path::new("target/gatecrash").join(&prepared.run);
     }
-    put(&format!("seed {}\n{}\n", prepared.request.seed.0, text(&prepared)))?;
+    put(&format!("seed {}\n{}\n{}", prepared.request.seed.0, text(&prepared), steps(&prepared)))?;
     Ok(Exit::AsDeclared)
+}
+
+/// What a schedule may leave out, a line for each experiment that has steps.
+fn steps(prepared: &Prepared) -> String {
+    let mut text = String::new();
+    for planned in &prepared.plan.experiments {
+        let steps = (planned.experiment.steps)(&prepared.request.deployment);
+        if !steps.is_empty() {
+            let before = if text.is_empty() { "steps, which a schedule may leave out\n" } else { "" };
+            // Writing to a string cannot fail.
+            let _infallible = writeln!(text, "{before}  {}: {}", planned.experiment.name, steps.join(", "));
+        }
+    }
+    text
 }
 
 /// The plan in words, without a newline at its end.
@@ -51,6 +67,12 @@ pub(super) fn text(prepared: &Prepared) -> String {
     for planned in &plan.experiments {
         let experiment = &planned.experiment;
         lines.push(format!("  {:<widest$}  {:>11}  {}", experiment.name, short(planned.expected), experiment.story));
+        if let Part::Steps(steps) = &planned.part {
+            let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+            let told =
+                if steps.is_empty() { "none of its steps".to_owned() } else { format!("only {}", steps.join(", ")) };
+            lines.push(format!("  {:<widest$}  {:>11}  {told}", "", ""));
+        }
     }
 
     let mut judged = String::new();
