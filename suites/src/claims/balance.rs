@@ -1,9 +1,9 @@
 //! Do replicas get equal shares: always, and again after one of them was lost? And do requests stay in the site whose backend they are for?
 
-mod crossings;
 mod after_loss;
 #[cfg(test)]
 mod after_loss_tests;
+mod crossings;
 mod even;
 mod site_local;
 #[cfg(test)]

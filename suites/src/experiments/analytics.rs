@@ -3,7 +3,7 @@
 use super::canaries::plain;
 use super::sites::rest;
 use crate::claims::analytics::{BLACKHOLE, EXPERIMENT as NAME, LOST, REFUSE, SITE, SLOW};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Target, Traffic, TrafficSpec};
@@ -22,6 +22,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         let whole_site = if deployment.sites.len() >= 2 { held + Duration::from_secs(3) } else { Duration::ZERO };
         (held + Duration::from_secs(2)) * 4 + whole_site + Duration::from_secs(4)
     },
+    steps: single,
     options: |_| LabOptions::default(),
     run: |lab| story(lab).boxed(),
 };

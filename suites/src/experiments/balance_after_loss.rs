@@ -7,7 +7,7 @@ use super::canaries::plain;
 use super::rounds::cluster;
 use crate::claims::balance::{EVEN_WINDOW, KEPT_CONNECTIONS, LEAST_WINDOW, NEW_CONNECTIONS, ROLLED, SHIFT};
 use crate::claims::losses::{KILLED, NOT_REPLACED};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Target, TrafficSpec};
 use gatecrash_model::claim::Capability;
@@ -22,6 +22,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     story: "a replica is killed and replaced, then all are restarted one after the other, while requests go through the ingress on new and on kept connections",
     needs: &[Capability::TwoReplicas, Capability::ReplicaFaults],
     expected,
+    steps: single,
     options: |_| LabOptions { platform: true, ..LabOptions::default() },
     run: |lab| story(lab).boxed(),
 };

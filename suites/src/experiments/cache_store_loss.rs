@@ -5,7 +5,7 @@ use super::rounds::cluster;
 use super::sites::rest;
 use crate::claims::cache::kinds::{EXPIRING, Kind, STEADY};
 use crate::claims::cache::{CACHE_STORE_LOSS, LOSSES, UPSTREAM_AWAY};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::join_all;
 use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Replica, Resource, Target};
@@ -21,6 +21,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::HttpCache, Capability::SharedStore, Capability::NetworkFaults],
     expected: |_, scale| (HELD.mul_f64(scale).max(LEAST_HELD) + Duration::from_secs(2)) * 5 + Duration::from_secs(5),
     // Only the stub can throttle.
+    steps: single,
     options: |_| LabOptions { store: Some(StoreKind::Stub), ..LabOptions::default() },
     run: |lab| story(lab).boxed(),
 };

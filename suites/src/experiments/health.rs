@@ -5,7 +5,7 @@ use super::canaries::plain;
 use super::rounds::cluster;
 use super::samples::Samples;
 use crate::claims::overload::{HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions, Target, Traffic, TrafficSpec};
 use gatecrash_model::claim::Capability;
@@ -24,6 +24,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
             + (HELD.mul_f64(scale).max(LEAST) + REST) * (2 + stores)
             + Duration::from_secs(4)
     },
+    steps: single,
     options: |_| LabOptions {
         settings: [("concurrency", CONCURRENCY), ("queue", QUEUE)]
             .into_iter()

@@ -4,7 +4,7 @@
 use super::rounds::cluster;
 use crate::claims::cache::kinds::{EVERYWHERE, EXPIRING, FOR_ALL, HOT, Kind, NEVER, OWN, POLICY, QUERY, VARY};
 use crate::claims::cache::{BURST, HTTP_CACHE, OWNERS, SHARED, STALL};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::future::join_all;
 use futures::{FutureExt, StreamExt, stream as of};
 use gatecrash_engine::lab::{
@@ -24,6 +24,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     story: "what may be kept is asked for until it expires, at other replicas, by other clients, after restarts, and by many at once",
     needs: &[Capability::HttpCache, Capability::ReplicaFaults],
     expected: |_, scale| TTL.mul_f64(scale) + Duration::from_secs(10),
+    steps: single,
     options: |_| LabOptions::default(),
     run: |lab| story(lab).boxed(),
 };

@@ -8,7 +8,7 @@
 
 use super::watches::Watch;
 use crate::claims::tokens::{JWKS_REFUSED, JWKS_SILENT, KEY_REMOVED, ROTATE};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 use gatecrash_engine::lab::{
@@ -31,6 +31,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         let (ttl, within) = (TTL.mul_f64(scale), (TTL + MARGIN).mul_f64(scale));
         ttl * 2 + within * 5 + Duration::from_secs(8)
     },
+    steps: single,
     options,
     run: |lab| story(lab).boxed(),
 };

@@ -5,7 +5,7 @@ use super::quota_restart::lengthen_to;
 use super::revocation::revoke;
 use super::rounds::{Rounds, cluster, evenly};
 use crate::claims::scaling::{ADDED, REMOVED, SCALED, SCALED_REVOKED, SCALED_SLOW, SCALED_TOKEN, SCALING};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use futures::FutureExt;
 use futures::future::{join, join_all};
 use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Replica, Target, Token, TrafficSpec, Window};
@@ -24,6 +24,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     story: "in one window of a quota a replica is added and taken away again while requests go through the ingress",
     needs: &[Capability::Quota, Capability::TwoReplicas, Capability::ReplicaFaults],
     expected: |_, scale| WINDOW.at(scale).mul_f64(0.6) + Duration::from_secs(5),
+    steps: single,
     options: |deployment| LabOptions {
         // Without a control plane nobody could lengthen it later: the gateways start with it.
         quota_window: deployment.control_plane.is_none().then_some(WINDOW),

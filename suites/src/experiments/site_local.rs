@@ -2,7 +2,7 @@
 //! sites are slow and cut. Read by BAL-03.
 
 use crate::claims::balance::{CUT, HEALED, OWN, REMOTE, SITE_LOCAL, SLOW};
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, single};
 use crate::experiments::canaries::{on_route, traffic};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
@@ -24,6 +24,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
             + stretch(HELD, LEAST_HELD) * 4
             + Duration::from_secs(6)
     },
+    steps: single,
     options: |_| LabOptions {
         settings: [("remoteBackend".to_owned(), Scalar::Text("on".to_owned()))].into(),
         remote_route: true,

@@ -367,8 +367,8 @@ fn default_routes() -> Vec<Route> {
 mod tests {
     use super::{ALIGNMENTS, POLICIES, STORE_KINDS, STORE_SCOPES, SUCCESSORS, parse};
     use crate::deployment::{
-        Analytics, ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store, StoreKind,
-        StoreScope, Successor, WindowAlignment,
+        Analytics, ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store,
+        StoreKind, StoreScope, Successor, WindowAlignment,
     };
     use crate::input::fields::written_duration;
     use crate::profile::Scalar;
