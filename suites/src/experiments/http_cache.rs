@@ -5,7 +5,7 @@ use super::rounds::cluster;
 use crate::claims::cache::kinds::{EVERYWHERE, EXPIRING, FOR_ALL, HOT, Kind, NEVER, OWN, POLICY, QUERY, VARY};
 use crate::claims::cache::{BURST, HTTP_CACHE, OWNERS, SHARED, STALL};
 use crate::experiment::{Experiment, single};
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use futures::{FutureExt, StreamExt, stream as of};
 use gatecrash_engine::lab::{
     Call, Disk, Lab, LabError, LabOptions, Replica, Resource, Target, Token, Validity, setting,
@@ -13,6 +13,7 @@ use gatecrash_engine::lab::{
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Policy;
 use gatecrash_model::fixture::SignRequest;
+use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::{Credential, stream};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -170,7 +171,7 @@ impl Story {
         self.lab.phase("hold", SHARED[0]);
         let from = self.lab.now();
         self.sweep("a").await;
-        if self.lab.must_repeat(from, STALL, "") {
+        if self.lab.must_repeat_round(from, STALL, "") {
             self.sweep("b").await;
         }
         self.lab.hold(Duration::ZERO).await
@@ -202,7 +203,7 @@ impl Story {
         self.lab.phase("hold", variant);
         let from = self.lab.now();
         self.restart(&format!("{variant}-a"), ended).await?;
-        if self.lab.must_repeat(from, STALL, "") {
+        if self.lab.must_repeat_round(from, STALL, "") {
             self.restart(&format!("{variant}-b"), ended).await?;
         }
         Ok(())
@@ -226,15 +227,13 @@ impl Story {
         };
         ask(0).await;
         for replica in ended {
-            lab.kill(&replica.name).await?;
+            lab.mark(mark::NOT_READY_DECLARED, &replica.name, 0);
         }
-        for replica in ended {
-            lab.wait_gone(&replica.name, Duration::from_secs(5)).await?;
-            lab.restart(&replica.name, Disk::Keep).await?;
-        }
-        for replica in ended {
-            lab.wait_ready(&replica.name, lab.ready_within()).await?;
-        }
+        try_join_all(ended.iter().map(|replica| lab.kill(&replica.name))).await?;
+        try_join_all(ended.iter().map(|replica| lab.restart(&replica.name, Disk::Keep))).await?;
+        try_join_all(ended.iter().map(|replica| lab.wait_ready(&replica.name, lab.ready_within()))).await?;
+        // What is ready connects to its store meanwhile.
+        lab.hold(Duration::from_millis(300)).await?;
         ask(1).await;
         lab.hold(Duration::ZERO).await
     }
@@ -301,7 +300,7 @@ impl Story {
         self.lab.phase("hold", "bursts");
         let from = self.lab.now();
         self.burst_round("a").await?;
-        if self.lab.must_repeat(from, STALL, "") {
+        if self.lab.must_repeat_round(from, STALL, "") {
             self.burst_round("b").await?;
         }
         Ok(())

@@ -112,7 +112,7 @@ impl Found {
         });
         // Somebody who waited for the other's answer got it as it came: that is no answer from the cache.
         let waited = another.ended.is_none_or(|ended| one.sent < ended);
-        if !right && !(waited && told.is_none()) {
+        if !(right || waited && told.is_none()) {
             let said = one.age_s.map_or("no Age".to_owned(), |age| format!("Age {age}"));
             let (shortest, longest) = (seconds(shortest), seconds(longest));
             self.offend(record, 3, one, || {

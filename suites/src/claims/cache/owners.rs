@@ -130,7 +130,7 @@ impl Found {
             Number::new(name, count(counts.get(which).copied().unwrap_or_default()), "responses").limit(0.0)
         };
         // What broke it comes first, the gravest before all: whoever has no credential at all.
-        let mut order = vec![1, 2, 0];
+        let mut order = [1, 2, 0];
         order.sort_by_key(|which| counts.get(*which).copied().unwrap_or_default() == 0);
         let mut numbers: Vec<Number> = order.iter().map(|which| number(*which)).collect();
         numbers.push(Number::new("served to another client, as they say", count(self.allowed), "responses"));
