@@ -19,7 +19,7 @@ pub struct Experiment {
     pub expected: fn(&Deployment, f64) -> Duration,
     /// What it wants of its lab.
     pub options: fn(&Deployment) -> LabOptions,
-    /// The steps that can be left out one by one, in the order in which they are told; none for a single story ([`single`]). Each brings what
+    /// The steps that can be left out one by one, in the order in which they are told; none for a story that is told whole. Each brings what
     /// it needs: its own steady state, its heal, its settling. The story asks [`Lab::wants`]. Which there are may depend on the deployment; a
     /// step that the gateway or the runtime cannot do is not told, whether it is wanted or not.
     pub steps: fn(&Deployment) -> Vec<String>,
