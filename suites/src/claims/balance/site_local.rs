@@ -184,7 +184,7 @@ impl Found {
         };
         if variant == SLOW {
             let median = seen.latencies.quantile(0.5).unwrap_or(f64::INFINITY);
-            self.numbers.push(Number::new(&format!("median of the remote route ({when})"), median, "ms"));
+            self.numbers.push(Number::new(format!("median of the remote route ({when})"), median, "ms"));
             if median < SLOWED_MS {
                 let text = format!("`{SITE_LOCAL}`: {when}, and the median of the remote route was {median:.1} ms");
                 self.lacks("fault-not-proven", text);
@@ -205,7 +205,7 @@ impl Found {
             }
         } else {
             let share = in_time * 100.0;
-            self.numbers.push(Number::new(&format!("success of the remote route ({when})"), share, "%"));
+            self.numbers.push(Number::new(format!("success of the remote route ({when})"), share, "%"));
             if in_time > LEFT {
                 let text = format!("`{SITE_LOCAL}`: {when}, and {share:.1} % of the remote requests were answered");
                 self.lacks("fault-not-proven", text);
