@@ -165,8 +165,11 @@ fn doubt_of_every_kind_shows_nothing() {
         assert_eq!(reason(&avl_01(cut)).0, "cut");
     }
     let mut late = told(&never(HUNG));
-    late.at_ms(90_000).late(101_000);
+    late.at_ms(90_000).late(6_001_000);
     assert_eq!(reason(&avl_01(late)).0, "harness-late");
+    let mut late = told(&never(HUNG));
+    late.at_ms(90_000).late(400_000);
+    assert_eq!(avl_01(late).observed(), Observed::Violated, "nobody serves all the same");
     let mut late = told(&all());
     fail(&mut late, 10_050, "eu-2");
     late.at_ms(10_100).late(101_000);

@@ -30,6 +30,8 @@ const STEPS: u64 = 10;
 /// The ways of connecting: stream, words, parameter that says how soon shares are even again.
 const WAYS: [(&str, &str, &str); 2] =
     [(NEW_CONNECTIONS, "new connections", "recovers"), (KEPT_CONNECTIONS, "kept connections", "recovers_kept")];
+/// The number that says how soon shares are even again.
+const RECOVERED: &str = "new replica ready to even shares";
 /// The variants of the story, in words.
 const VARIANTS: [(&str, &str); 2] = [(KILLED, "killed"), (ROLLED, "rolling restart")];
 
@@ -251,7 +253,7 @@ impl Stretch<'_> {
         let (limit, allowed) = (scope.parameters.number("ratio"), nanos(recovers));
         let (from, to) = self.whole;
         found.samples = found.samples.saturating_add(len(within(self.all, from, to).len()));
-        let name = format!("new replica ready to even shares ({})", self.when);
+        let name = format!("{RECOVERED} ({})", self.when);
         let mut seen = Vec::new();
         for start in starts(self.whole, window) {
             let asked = within(self.all, start, start.saturating_add(window));
@@ -496,6 +498,9 @@ fn verdict(history: &History, found: Found) -> Verdict {
         let (at, end) = (seconds(at), seconds(end_of(history)));
         Reason::new("platform-trouble", format!("the platform could not replace a replica at {at:.2} s of {end:.2} s"))
     });
+    // What a reader asks first: how soon was it even again?
+    let first = format!("{RECOVERED} ({}, {})", VARIANTS[0].1, WAYS[0].1);
+    let numbers = decided_by(numbers, &first);
     let held = Verdict::holds(MINIMUM, Evidence { samples, numbers, notes });
     unless(held, doubt(history).or(trouble).or(missing))
 }
