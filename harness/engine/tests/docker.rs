@@ -179,6 +179,11 @@ async fn life() {
     }
     docker.prove_isolation(&network, &all).await.expect("no bypass");
     assert_eq!(docker.log_tail(&network, "eu-1", 5).await, "serving \"eu-1\"");
+    // An engine without the memory controller cannot say.
+    if let Some(bytes) = docker.memory(&network, "eu-1").await {
+        assert!((1 << 12..1 << 30).contains(&bytes), "{bytes}");
+    }
+    assert_eq!(docker.memory(&network, "eu-9").await, None);
 
     assert!(docker.processor_time(&network, "eu-1").await.is_some(), "the engine counts");
     assert_eq!(docker.processor_time(&network, "eu-9").await, None, "it was never started");

@@ -59,15 +59,18 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.mark(LOST, &first.name, 0);
     let faults =
         [(REFUSE, NetworkFault::Refuse), (BLACKHOLE, NetworkFault::Blackhole), (SLOW, NetworkFault::delay(DELAY))];
+    let mut last = began;
     for (variant, what) in faults {
-        without_analytics(&lab, &first, (variant, what), (held, steady)).await?;
+        last = without_analytics(&lab, &first, (variant, what), (held, steady)).await?;
     }
     if lab.sites().len() >= 2 && lab.has(Capability::ReplicaFaults) {
-        without_site(&lab, &first, held, &mut streams).await?;
+        last = without_site(&lab, &first, held, &mut streams).await?;
     }
     lab.phase("end", "");
     join_all(streams.into_iter().map(|(_, stream)| stream.stop())).await;
-    Ok(())
+    // What was sent up to the end is answered by now, and is waited for as what came before it.
+    lab.hold(AFTER).await?;
+    lab.until_recorded(last, lab.scaled(FLUSH)).await
 }
 
 /// Requests at the replicas of a site.
@@ -83,13 +86,13 @@ fn requests(lab: &Lab, site: &str) -> Result<Traffic, LabError> {
     }))
 }
 
-/// One outage of the site's analytics, which is compared with the steady stretch, and what comes after it.
+/// One outage of the site's analytics, which is compared with the steady stretch, and what comes after it. Returns the first operation of that.
 async fn without_analytics(
     lab: &Lab,
     site: &Site,
     (variant, what): (&str, NetworkFault),
     (held, steady): (Duration, (u64, u64)),
-) -> Result<(), LabError> {
+) -> Result<u32, LabError> {
     rest(lab).await?;
     lab.phase("inject", variant);
     let away = lab.inject(Fault::Network { links: lab.links("*", &site.analytics()), what }).await?;
@@ -104,13 +107,13 @@ async fn without_analytics(
     settle(lab, variant).await
 }
 
-/// The site is lost with its gateways and its analytics, and comes back; the others go on.
+/// The site is lost with its gateways and its analytics, and comes back; the others go on. Returns as [`without_analytics`].
 async fn without_site(
     lab: &Lab,
     site: &Site,
     held: Duration,
     streams: &mut Vec<(String, Traffic)>,
-) -> Result<(), LabError> {
+) -> Result<u32, LabError> {
     // Its clients go away before it: what they would get is for other claims.
     let (of_site, others): (Vec<_>, Vec<_>) = streams.drain(..).partition(|(name, _)| *name == site.name);
     *streams = others;
@@ -132,10 +135,11 @@ async fn without_site(
     settle(lab, SITE).await
 }
 
-/// Lets some requests follow, and waits until they are recorded, for as long as that may take.
-async fn settle(lab: &Lab, variant: &str) -> Result<(), LabError> {
+/// Lets some requests follow, and waits until they are recorded, for as long as that may take. Returns the first operation of them.
+async fn settle(lab: &Lab, variant: &str) -> Result<u32, LabError> {
     lab.phase("settle", variant);
     let first = lab.next_operation();
     lab.hold(AFTER).await?;
-    lab.until_recorded(first, lab.scaled(FLUSH)).await
+    lab.until_recorded(first, lab.scaled(FLUSH)).await?;
+    Ok(first)
 }
