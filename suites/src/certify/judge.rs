@@ -8,7 +8,7 @@ use gatecrash_model::history::format;
 use gatecrash_model::profile::Scalar;
 use gatecrash_model::run_record::{ClaimRecord, Denominator, ExperimentRecord, LeftOut, RunRecord, RunResult};
 use gatecrash_model::series::Series;
-use gatecrash_model::verdict::{Declared, Reason, Standing};
+use gatecrash_model::verdict::{Declared, Observed, Reason, Standing};
 use gatecrash_model::{Claim, ClaimId, History, Verdict};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -236,12 +236,10 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
 /// A part of a story proves nothing of what was left out; what it broke is broken.
 fn missed(verdict: Verdict, read: &[String], left_out: &[LeftOut]) -> Verdict {
     let missed: Vec<String> = left_out.iter().filter(|left| read.contains(&left.experiment)).map(words_of).collect();
-    match verdict {
-        Verdict::Holds(_) if !missed.is_empty() => {
-            Verdict::inconclusive("left-out", format!("the schedule leaves out {}", missed.join("; ")))
-        }
-        verdict => verdict,
+    if missed.is_empty() || verdict.observed() != Observed::Holds {
+        return verdict;
     }
+    Verdict::inconclusive("left-out", format!("the schedule leaves out {}", missed.join("; ")))
 }
 
 fn words_of(left: &LeftOut) -> String {
