@@ -170,7 +170,7 @@ impl Story {
         self.lab.phase("hold", SHARED[0]);
         let from = self.lab.now();
         self.sweep("a").await;
-        if self.lab.must_repeat(from, STALL, "") {
+        if self.lab.must_repeat_round(from, STALL, "") {
             self.sweep("b").await;
         }
         self.lab.hold(Duration::ZERO).await
@@ -202,7 +202,7 @@ impl Story {
         self.lab.phase("hold", variant);
         let from = self.lab.now();
         self.restart(&format!("{variant}-a"), ended).await?;
-        if self.lab.must_repeat(from, STALL, "") {
+        if self.lab.must_repeat_round(from, STALL, "") {
             self.restart(&format!("{variant}-b"), ended).await?;
         }
         Ok(())
@@ -231,6 +231,8 @@ impl Story {
         try_join_all(ended.iter().map(|replica| lab.kill(&replica.name))).await?;
         try_join_all(ended.iter().map(|replica| lab.restart(&replica.name, Disk::Keep))).await?;
         try_join_all(ended.iter().map(|replica| lab.wait_ready(&replica.name, lab.ready_within()))).await?;
+        // What is ready connects to its store meanwhile.
+        lab.hold(Duration::from_millis(300)).await?;
         ask(1).await;
         lab.hold(Duration::ZERO).await
     }
@@ -297,7 +299,7 @@ impl Story {
         self.lab.phase("hold", "bursts");
         let from = self.lab.now();
         self.burst_round("a").await?;
-        if self.lab.must_repeat(from, STALL, "") {
+        if self.lab.must_repeat_round(from, STALL, "") {
             self.burst_round("b").await?;
         }
         Ok(())
