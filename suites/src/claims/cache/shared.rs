@@ -3,7 +3,7 @@
 //! An entry must be there from the end of the answer that it came with until nine tenths of the policy's TTL have passed since it was made. A request for it in that time which
 //! arrives at the upstream missed it; a few may, for a cache may drop an entry.
 
-use super::record::{Record, Use};
+use super::record::{Record, Stalls, Use};
 use super::{HTTP_CACHE, SHARED};
 use crate::claims::common::{
     Phase, count, decided_by, doubt, judged, late_doubt, nanos, phase, phases, record_doubt, unless,
@@ -31,6 +31,8 @@ struct Class {
     asked: u64,
     missed: Offences,
     told: String,
+    /// Missed where the machine stood still: that shows nothing.
+    excused: u64,
 }
 
 impl Class {
@@ -38,7 +40,13 @@ impl Class {
         if self.asked == 0 { 0.0 } else { count(self.missed.count) * 100.0 / count(self.asked) }
     }
 
-    fn add(&mut self, record: &Record<'_>, one: &Use, first: &Use) {
+    fn add(&mut self, record: &Record<'_>, stalls: &Stalls, one: &Use, first: &Use) {
+        // Not kept because the store seemed lost when it came, or not found because it seems so now.
+        let touched = || stalls.touch(first.sent, first.sent) || stalls.touch(one.sent, one.ended.unwrap_or(one.sent));
+        if one.arrived.is_some() && touched() {
+            self.excused = self.excused.saturating_add(1);
+            return;
+        }
         self.asked = self.asked.saturating_add(1);
         if one.arrived.is_none() {
             return;
@@ -71,6 +79,7 @@ pub(super) fn cac_01(scope: &Scope<'_>) -> Verdict {
         .collect();
     let ttl = nanos(scope.parameters.duration("ttl"));
     let lasts = ttl.saturating_sub(ttl / 10);
+    let stalls = Stalls::of(history);
     let (mut elsewhere, mut restarted) = (Class::default(), Class::default());
     let mut seen: BTreeSet<Name> = BTreeSet::new();
     let mut brought: BTreeMap<Name, Use> = BTreeMap::new();
@@ -84,9 +93,9 @@ pub(super) fn cac_01(scope: &Scope<'_>) -> Verdict {
             && one.ended.is_some_and(|ended| ended <= made.saturating_add(lasts))
         {
             if lives.starts(one.target, kept, one.sent).next().is_some() {
-                restarted.add(&record, one, &first);
+                restarted.add(&record, &stalls, one, &first);
             } else if one.target != first.target {
-                elsewhere.add(&record, one, &first);
+                elsewhere.add(&record, &stalls, one, &first);
                 seen.insert(one.target);
             }
         }
@@ -101,6 +110,11 @@ pub(super) fn cac_01(scope: &Scope<'_>) -> Verdict {
         Number::new(RESTARTED, restarted.percent(), "%").limit(limit),
         Number::new("asked at another replica", count(elsewhere.asked), "requests"),
         Number::new("asked after a restart", count(restarted.asked), "requests"),
+        Number::new(
+            "missed while the machine stood still",
+            count(elsewhere.excused.saturating_add(restarted.excused)),
+            "requests",
+        ),
     ];
     let late = || parts.iter().find_map(|part| late_doubt(history, STALL, part.from, part.to));
     let broken: Vec<(&str, &Class)> = [(ELSEWHERE, &elsewhere), (RESTARTED, &restarted)]
@@ -121,8 +135,15 @@ pub(super) fn cac_01(scope: &Scope<'_>) -> Verdict {
         let numbers = decided_by(numbers, decided);
         return Verdict::Violated(Counterexample { explanation: told.join("; "), events, samples, numbers });
     }
+    let excused = elsewhere.excused.saturating_add(restarted.excused);
+    if excused > 0 && samples < MINIMUM {
+        let text =
+            format!("{excused} requests for what must be there met a machine that stood still, {samples} did not");
+        return Verdict::inconclusive("machine-busy", text);
+    }
     let missing = || {
-        let few = |text: String| Some(Reason::new("too-few-samples", text));
+        let code = if excused > 0 { "machine-busy" } else { "too-few-samples" };
+        let few = |text: String| Some(Reason::new(code, text));
         if restarted.asked < AFTER_RESTART {
             return few(format!(
                 "{} requests for what must be there after a restart; {AFTER_RESTART} are needed",

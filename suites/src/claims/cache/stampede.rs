@@ -1,6 +1,6 @@
 //! CAC-05: how many requests for one resource are at the upstream at the same time, when many ask for what is not in the cache?
 
-use super::record::{Record, Use};
+use super::record::{Record, Stalls, Use};
 use super::{BURST, HTTP_CACHE};
 use crate::claims::common::{count, doubt, len, record_doubt, unless};
 use gatecrash_model::Name;
@@ -46,6 +46,12 @@ impl Burst<'_> {
         before.saturating_mul(100) >= self.wanted.saturating_mul(TOGETHER)
     }
 
+    /// From the first request to the last answer, ns.
+    fn span(&self) -> Option<(u64, u64)> {
+        let from = self.uses.iter().map(|one| one.sent).min()?;
+        Some((from, self.uses.iter().filter_map(|one| one.ended).max().unwrap_or(from)))
+    }
+
     fn replicas(&self) -> u64 {
         len(self.uses.iter().map(|one| one.target).collect::<BTreeSet<_>>().len())
     }
@@ -71,12 +77,19 @@ pub(super) fn cac_05(scope: &Scope<'_>) -> Verdict {
         })
         .collect();
     let asked = scope.parameters.number("calls");
+    let stalls = Stalls::of(history);
+    let mut excused = 0_usize;
     let (mut samples, mut judged, mut apart) = (0_u64, 0_usize, 0_usize);
     let mut worst: Option<(f64, u64, u64, String, Vec<EventRef>)> = None;
     let (mut most, mut all) = (0_u64, 0_u64);
     for burst in bursts.iter().filter(|burst| !burst.calls().is_empty()) {
         let at_a_time = burst.most_at_a_time();
         let allowed = if asked > 0.0 { asked } else { count(burst.replicas()) };
+        // Without its store nobody has anything to wait for, and one that seemed lost while the machine stood still is as good as lost.
+        if count(at_a_time) > allowed && burst.span().is_some_and(|(from, to)| stalls.touch(from, to)) {
+            excused = excused.saturating_add(1);
+            continue;
+        }
         most = most.max(at_a_time);
         all = all.saturating_add(len(burst.calls().len()));
         let beyond = (count(at_a_time) - allowed).max(0.0);
@@ -109,9 +122,14 @@ pub(super) fn cac_05(scope: &Scope<'_>) -> Verdict {
     }
     if judged < BURSTS {
         let text = format!(
-            "{judged} bursts found nothing in the cache and were sent at a moment, {apart} more were not; {BURSTS} are needed"
+            "{judged} bursts found nothing in the cache and were sent at a moment, {apart} more were not, {excused} more met a machine that stood still; {BURSTS} are needed"
         );
-        let missing = Reason::new(if apart > 0 { "harness-late" } else { "too-few-samples" }, text);
+        let code = match (excused, apart) {
+            (0, 0) => "too-few-samples",
+            (0, _) => "harness-late",
+            _ => "machine-busy",
+        };
+        let missing = Reason::new(code, text);
         return Verdict::Inconclusive(doubt(history).unwrap_or(missing));
     }
     let held = Verdict::holds(MINIMUM, Evidence { samples, numbers, notes: Vec::new() });

@@ -154,8 +154,8 @@ fn what_is_kept_by_each_replica_or_lost_with_it_is_not_shared() {
 #[test]
 fn a_harness_that_stood_still_accuses_no_cache_and_no_restart_shows_nothing_of_one() {
     let mut late = sharing(|_| false, |_| true);
-    late.0.at_ms(500).late(70_000);
-    assert_eq!(reason(&verdict("CAC-01", &late.0.build())).0, "harness-late");
+    late.0.at_ms(400).late(70_000);
+    assert_eq!(reason(&verdict("CAC-01", &late.0.build())).0, "machine-busy");
     let mut short = Told::new(HTTP_CACHE);
     short.0.at_ms(0).phase("hold", SHARED[0]);
     for number in 0..60 {
@@ -407,6 +407,15 @@ fn more_calls_at_a_time_are_a_stampede() {
     assert_eq!(decided(&found), stampede::AT_A_TIME);
     assert!((number(&found, stampede::AT_A_TIME) - 36.0).abs() < 1e-9, "{found:?}");
     assert!(explanation(&found).contains("of 40 concurrent requests"), "{found:?}");
+}
+
+#[test]
+fn a_stampede_on_a_machine_that_stood_still_shows_nothing() {
+    let mut told = bursts(40, 1);
+    for at in [100, 2_100, 4_100] {
+        told.0.at_ms(at).late(70_000);
+    }
+    assert_eq!(reason(&verdict("CAC-05", &told.0.build())).0, "machine-busy");
 }
 
 #[test]
