@@ -78,8 +78,8 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let settle = lab.scaled(SETTLE).max(LEAST_SETTLE);
     if let Some(first) = replicas.first().filter(|_| lab.wants(KILLED) || lab.wants(AGAIN)) {
         // Who came in the place of nobody cannot be killed again.
-        if let Some(successor) = lose(&lab, KILLED, first).await?.filter(|_| lab.wants(AGAIN)) {
-            lose(&lab, AGAIN, &successor).await?;
+        if let Some(successor) = lose(&lab, &samples, KILLED, first).await?.filter(|_| lab.wants(AGAIN)) {
+            lose(&lab, &samples, AGAIN, &successor).await?;
             lab.phase("settle", AGAIN);
             lab.hold(lab.scaled(EVEN).max(LEAST_EVEN) + settle).await?;
         } else {
@@ -92,7 +92,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         // Each time one that was not touched last.
         let victims = lab.replicas_of(&site);
         let Some(victim) = victims.iter().rfind(|replica| Some(&replica.name) != before.as_ref()) else { break };
-        let successor = lose(&lab, variant, victim).await?;
+        let successor = lose(&lab, &samples, variant, victim).await?;
         before = successor.map(|successor| successor.name).or_else(|| Some(victim.name.clone()));
         lab.phase("settle", variant);
         lab.hold(settle).await?;
@@ -110,8 +110,8 @@ fn sample_every(lab: &Lab) -> Duration {
     lab.scaled(SAMPLE_EVERY).clamp(LEAST_SAMPLE_EVERY, MOST_SAMPLE_EVERY)
 }
 
-/// Loses a replica, and waits for its successor to be ready and in rotation, and for a sample of it. `None` if none comes: then the replica itself is brought back.
-async fn lose(lab: &Lab, variant: &str, victim: &Replica) -> Result<Option<Replica>, LabError> {
+/// Loses a replica, and waits for its successor to be ready and in rotation, and for a good sample of it. `None` if none comes: then the replica itself is brought back.
+async fn lose(lab: &Lab, samples: &Samples, variant: &str, victim: &Replica) -> Result<Option<Replica>, LabError> {
     lab.phase("inject", variant);
     let from = lab.now();
     let active = match variant {
@@ -125,6 +125,8 @@ async fn lose(lab: &Lab, variant: &str, victim: &Replica) -> Result<Option<Repli
     lab.phase("hold", variant);
     let patience = lab.scaled(PATIENCE);
     if let Some(successor) = lab.wait_replaced(&victim.name, from, patience).await? {
+        // What is ready may not serve yet: whoever is lost next must have been seen to.
+        samples.wait_good(lab, &successor.name, lab.now(), patience).await?;
         lab.hold(sample_every(lab) * 2).await?;
         return Ok(Some(successor));
     }

@@ -2,13 +2,13 @@
 
 use crate::claims::serving::{SAMPLE, SERVING};
 use futures::future::join_all;
-use gatecrash_engine::lab::{Call, Lab, Target};
+use gatecrash_engine::lab::{Call, Lab, LabError, Outcome, Target};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Policy;
 use gatecrash_model::operation::Credential;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -21,13 +21,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(super) struct Samples {
     stop: Arc<AtomicBool>,
     task: Option<JoinHandle<()>>,
+    /// When the last good sample of each replica began, ns.
+    good: Good,
 }
+
+type Good = Arc<Mutex<BTreeMap<String, u64>>>;
 
 impl Samples {
     /// Takes one of each replica of `site` every so often, of those that come later, too.
     pub(super) fn start(lab: &Lab, site: &str, every: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (lab, site, stopped) = (lab.clone(), site.to_owned(), Arc::clone(&stop));
+        let good = Good::default();
+        let (lab, site, stopped, told) = (lab.clone(), site.to_owned(), Arc::clone(&stop), Arc::clone(&good));
         let task = tokio::spawn(async move {
             let mut known = BTreeSet::new();
             let mut samplers = JoinSet::new();
@@ -35,7 +40,13 @@ impl Samples {
             while !stopped.load(Ordering::Relaxed) {
                 for replica in lab.replicas_of(&site) {
                     if known.insert(replica.name.clone()) {
-                        samplers.spawn(sample(lab.clone(), replica.name, every, Arc::clone(&stopped)));
+                        samplers.spawn(sample(
+                            lab.clone(),
+                            replica.name,
+                            every,
+                            Arc::clone(&stopped),
+                            Arc::clone(&told),
+                        ));
                     }
                 }
                 if lab.hold(LOOK_EVERY).await.is_err() {
@@ -44,7 +55,31 @@ impl Samples {
             }
             while samplers.join_next().await.is_some() {}
         });
-        Self { stop, task: Some(task) }
+        Self { stop, task: Some(task), good }
+    }
+
+    /// Waits until a sample of `replica` that began from `since` (ns) on was good; whether one was within `within`.
+    ///
+    /// # Errors
+    /// As [`Lab::hold`].
+    pub(super) async fn wait_good(
+        &self,
+        lab: &Lab,
+        replica: &str,
+        since: u64,
+        within: Duration,
+    ) -> Result<bool, LabError> {
+        let began = lab.now();
+        loop {
+            let last = self.good.lock().unwrap_or_else(PoisonError::into_inner).get(replica).copied();
+            if last.is_some_and(|at| at >= since) {
+                return Ok(true);
+            }
+            if Duration::from_nanos(lab.now().saturating_sub(began)) >= within {
+                return Ok(false);
+            }
+            lab.hold(LOOK_EVERY).await?;
+        }
     }
 
     /// Takes no more; returns when the last one is answered.
@@ -64,14 +99,24 @@ impl Drop for Samples {
 }
 
 /// Samples one replica for as long as the lab has it.
-async fn sample(lab: Lab, replica: String, every: Duration, stopped: Arc<AtomicBool>) {
+async fn sample(lab: Lab, replica: String, every: Duration, stopped: Arc<AtomicBool>, good: Good) {
     let calls = calls(&lab, &replica);
     let mut number = 0;
     while !stopped.load(Ordering::Relaxed) && lab.replicas().iter().any(|known| known.name == replica) {
         number += 1;
         let began = lab.now();
         lab.mark(SAMPLE, &replica, number);
-        join_all(calls.iter().map(|call| lab.call(call.clone()))).await;
+        let outcomes = join_all(calls.iter().map(|call| lab.call(call.clone()))).await;
+        let right = |(call, outcome): (&Call, &Outcome)| {
+            if call.credential.must_refuse() {
+                (400..500).contains(&outcome.answer.status)
+            } else {
+                outcome.answer.is_success()
+            }
+        };
+        if calls.iter().zip(&outcomes).all(right) {
+            good.lock().unwrap_or_else(PoisonError::into_inner).insert(replica.clone(), began);
+        }
         let took = Duration::from_nanos(lab.now().saturating_sub(began));
         if lab.hold(every.saturating_sub(took)).await.is_err() {
             return;

@@ -224,6 +224,7 @@ impl Lab {
         let started = self.inner.kit.runtime.start(&self.inner.network, &component).await;
         let address = started.map_err(|error| error.with_hint(self.adapter().obtain.as_deref()))?;
         self.moved(&replica.name, address);
+        self.mark(gatecrash_model::history::event::mark::RUNNING, &replica.name, 0);
         Ok(())
     }
 

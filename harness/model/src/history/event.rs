@@ -199,6 +199,8 @@ pub mod cached {
 
 /// Names of marks that more than one file must agree on. An experiment may have marks of its own.
 pub mod mark {
+    /// The process of this replica (subject) runs, as its runtime says: what an engine needs to start a container is over.
+    pub const RUNNING: &str = "running";
     /// A configuration was published; subject: what changed; value: its version.
     pub const PUBLISHED: &str = "published";
     /// The control plane was restored from a copy: what was published after this version is lost; value: the version.

@@ -4,16 +4,17 @@
 use super::{LOCAL, PAIR_LATENCY, START_KIND};
 use crate::claims::common::{count, doubt, end_of, len, ms, stream, unless};
 use crate::claims::lives::Lives;
-use gatecrash_model::History;
 use gatecrash_model::claim::Scope;
+use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::stats::{median_interval, quantile, rank_test};
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
+use gatecrash_model::{History, Name};
 
 /// Latencies that must have been tried: 100 ms and 1 s of the unscaled experiment.
 const LATENCIES: usize = 2;
 
-/// The starts at one latency: milliseconds from start to first success, local and remote; how many starts never served;
+/// The starts at one latency: milliseconds from when its process runs to its first success, local and remote; how many starts never served;
 /// where they are.
 #[derive(Default)]
 struct Samples {
@@ -38,6 +39,7 @@ fn read(history: &History) -> Vec<Samples> {
 fn read_pairs(history: &History, (from, to): (u64, u64), latency_ms: f64) -> Samples {
     let lives = Lives::new(history);
     let end = end_of(history);
+    let running: Vec<(u64, Name)> = history.marks(mark::RUNNING).map(|(at, replica, ..)| (at, replica)).collect();
     let mut samples = Samples { latency_ms, ..Samples::default() };
     for (marked, replica, kind, event) in history.marks(START_KIND).filter(|(at, ..)| (from..to).contains(at)) {
         let Some(at) = lives.starts(replica, marked, end).next() else { continue };
@@ -50,9 +52,12 @@ fn read_pairs(history: &History, (from, to): (u64, u64), latency_ms: f64) -> Sam
             .map(|(ended, ..)| ended)
             .min();
         samples.events.push(event);
+        // What an engine needs for a container is no time of the gateway's.
+        let runs = running.iter().find(|(when, of)| *of == replica && (at..to).contains(when));
+        let began = runs.map_or(at, |(when, _)| *when);
         match served {
-            Some(served) if kind == LOCAL => samples.local.push(ms(served.saturating_sub(at))),
-            Some(served) => samples.remote.push(ms(served.saturating_sub(at))),
+            Some(served) if kind == LOCAL => samples.local.push(ms(served.saturating_sub(began))),
+            Some(served) => samples.remote.push(ms(served.saturating_sub(began))),
             None => samples.silent = samples.silent.saturating_add(1),
         }
     }
