@@ -58,7 +58,7 @@ certify:
 	$(CARGO) run --release --quiet -p gatecrash -- certify $(DEPLOYMENT) $(ARGS)
 
 # All of them run, whatever the first ones say; the target fails if one failed, and ends with a table.
-certify-all:
+certify-all: tools
 	$(CARGO) build --release -p gatecrash
 	@sh scripts/certify-all.sh target/release/gatecrash $(ARGS)
 
