@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 /// Trials side by side where the arguments do not say: most of the time a trial waits.
-const SIDE_BY_SIDE: usize = 4;
+const SIDE_BY_SIDE: usize = 3;
 /// Runs of conforming twins when the page is written; half of them on a busy machine, one at a time.
 const ALARMS: usize = 50;
 
