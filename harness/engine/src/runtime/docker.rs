@@ -20,7 +20,7 @@ use crate::executable;
 use crate::reaper::clean::Kind;
 use crate::reaper::proc::{HARNESS_VARIABLE, Identity};
 use bollard::errors::Error as EngineError;
-use bollard::models::{ContainerInspectResponse, Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::models::{ContainerInspectResponse, ContainerStatsResponse, Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters as query;
 use engine::{Engine, HARNESS_LABEL, NETWORK_LABEL, is_status};
 use futures::StreamExt as _;
@@ -47,7 +47,7 @@ const TEAR_DOWN_ROUNDS: usize = 5;
 /// How many containers are made or removed at the same time, over all labs. Each costs the engine and the kernel a tenth of a
 /// second of a core; a dozen at once keep the links and gateways of the other labs waiting for longer than a store's timeout.
 const TURNS: usize = 3;
-/// How long the engine may take to say how much memory a container has.
+/// How long the engine may take to say what a container uses.
 const STATS_WITHIN: Duration = Duration::from_secs(5);
 /// Lines of a container's log that are kept on the host.
 const KEPT_LINES: usize = 20_000;
@@ -91,6 +91,13 @@ impl DockerRuntime {
     #[must_use]
     pub fn container(network: &Network, name: &str) -> String {
         format!("gc-{}-{name}", network.id)
+    }
+
+    /// What the engine counts of a container, once; `None` if it does not say within 5 s.
+    async fn stats(&self, network: &Network, name: &str) -> Option<ContainerStatsResponse> {
+        let options = query::StatsOptions { stream: false, one_shot: true };
+        let mut stats = Box::pin(self.engine.docker.stats(&Self::container(network, name), Some(options)));
+        tokio::time::timeout(STATS_WITHIN, stats.next()).await.ok()??.ok()
     }
 
     fn started_as(&self, network: &Network, name: &str) -> Option<Spec> {
@@ -610,10 +617,7 @@ impl Runtime for DockerRuntime {
 
     fn processor_time<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<Duration>> {
         async move {
-            let options = query::StatsOptions { stream: false, one_shot: true };
-            let container = Self::container(network, name);
-            let mut told = Box::pin(self.engine.docker.stats(&container, Some(options)));
-            let told = told.next().await?.ok()?;
+            let told = self.stats(network, name).await?;
             // The engine counts nanoseconds; 0 is what it says of a container that does not run.
             let used = told.cpu_stats?.cpu_usage?.total_usage.filter(|used| *used > 0)?;
             Some(Duration::from_nanos(used))
@@ -624,10 +628,7 @@ impl Runtime for DockerRuntime {
     /// What the engine counts for the container without what it keeps of files that nobody uses now, as `docker stats` prints it.
     fn memory<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<u64>> {
         async move {
-            let options = query::StatsOptions { stream: false, one_shot: true };
-            let mut stats = Box::pin(self.engine.docker.stats(&Self::container(network, name), Some(options)));
-            let told = tokio::time::timeout(STATS_WITHIN, stats.next()).await.ok()??.ok()?;
-            let memory = told.memory_stats?;
+            let memory = self.stats(network, name).await?.memory_stats?;
             let files = memory.stats.as_ref().and_then(|stats| stats.get("inactive_file")).copied().unwrap_or_default();
             memory.usage.map(|usage| usage.saturating_sub(files)).filter(|bytes| *bytes > 0)
         }
