@@ -24,6 +24,7 @@ mod sample;
 pub(crate) mod scaling;
 pub(crate) mod security;
 pub(crate) mod serving;
+mod stalls;
 pub(crate) mod tokens;
 
 use gatecrash_model::Claim;

@@ -3,6 +3,7 @@
 use gatecrash_engine::lab::{Call, Lab, LabError, Replica, Target, Traffic, TrafficSpec};
 use gatecrash_model::deployment::Policy;
 use gatecrash_model::operation::{Credential, stream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Clients of the streams.
@@ -71,4 +72,24 @@ pub(super) async fn missing(lab: &Lab, replicas: &[Replica]) {
         });
         futures::future::join_all(calls).await;
     }
+}
+
+/// Clients of the plain route whose requests take long at the upstream, one after the other, until `over`: how many, how long, and how long more an answer may take.
+pub(super) async fn slow(
+    lab: &Lab,
+    stream: &str,
+    site: &str,
+    over: &AtomicBool,
+    (clients, delay, within): (usize, Duration, Duration),
+) {
+    let Ok(route) = plain(lab) else { return };
+    let route = route.as_str();
+    let clients = (0..clients).map(|number| async move {
+        while !over.load(Ordering::Relaxed) {
+            let key = format!("client-{}", number + 1);
+            let call = Call::new(stream, Target::Ingress(site.to_owned()), route, &key);
+            lab.call(call.answered_after(delay).timeout(delay + within)).await;
+        }
+    });
+    futures::future::join_all(clients).await;
 }

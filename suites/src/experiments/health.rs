@@ -2,16 +2,16 @@
 //! health all the time. Read by OVL-04.
 
 use super::canaries::plain;
+use super::overload::{CONCURRENCY, SERVICE, bounded};
 use super::rounds::cluster;
 use super::samples::Samples;
 use crate::claims::overload::{HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
 use crate::experiment::{Experiment, single};
 use futures::FutureExt;
-use gatecrash_engine::lab::{Lab, LabError, LabOptions, Target, Traffic, TrafficSpec};
+use gatecrash_engine::lab::{Lab, LabError, Target, Traffic, TrafficSpec};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::fault::{Fault, NetworkFault};
 use gatecrash_model::operation::stream;
-use gatecrash_model::profile::Scalar;
 use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
@@ -25,22 +25,10 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
             + Duration::from_secs(4)
     },
     steps: single,
-    options: |_| LabOptions {
-        settings: [("concurrency", CONCURRENCY), ("queue", QUEUE)]
-            .into_iter()
-            .map(|(name, number)| (name.to_owned(), Scalar::Number(number)))
-            .collect(),
-        ..LabOptions::default()
-    },
+    options: |_| bounded(),
     run: |lab| story(lab).boxed(),
 };
 
-/// As in `overload`: requests that a replica may have at the upstream, how long each is there, and how many may wait.
-const CONCURRENCY: f64 = 2.0;
-const SERVICE: Duration = Duration::from_millis(20);
-const QUEUE: f64 = 25.0;
-/// What a replica can do by that, requests a second.
-const CAPACITY: f64 = 100.0;
 /// Requests a second that no replica notices, over the site.
 const LOW: f64 = 30.0;
 const STEADY: Duration = Duration::from_secs(10);
@@ -76,7 +64,8 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     low.halt();
     halted.push(low);
 
-    let twice = CAPACITY * 2.0 * f64::from(u32::try_from(replicas.len()).unwrap_or(1));
+    // What a replica can do follows from how many requests it may have at the upstream, and for how long.
+    let twice = CONCURRENCY / SERVICE.as_secs_f64() * 2.0 * f64::from(u32::try_from(replicas.len()).unwrap_or(1));
     lab.phase("hold", STRESS);
     let over = lab.traffic_answered_after(TrafficSpec { rate_per_s: twice, ..spec.clone() }, SERVICE);
     lab.hold_window(held).await?;

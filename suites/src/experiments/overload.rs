@@ -27,20 +27,14 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         let peaks = stretch(PEAKS, LEAST_PEAK) * 2 + stretch(PEAKS / 2, LEAST_PEAK / 2);
         steps + peaks + (T_REC.mul_f64(scale) + LOOK) * 2 + SATURATED * 2 + Duration::from_secs(5)
     },
-    options: |_| LabOptions {
-        settings: [("concurrency", CONCURRENCY), ("queue", QUEUE)]
-            .into_iter()
-            .map(|(name, number)| (name.to_owned(), Scalar::Number(number)))
-            .collect(),
-        ..LabOptions::default()
-    },
+    options: |_| bounded(),
     steps: single,
     run: |lab| story(lab).boxed(),
 };
 
 /// Requests that a replica may have at the upstream, and how long each is there: 100 a second.
-const CONCURRENCY: f64 = 2.0;
-const SERVICE: Duration = Duration::from_millis(20);
+pub(super) const CONCURRENCY: f64 = 2.0;
+pub(super) const SERVICE: Duration = Duration::from_millis(20);
 /// Requests that may wait at a replica: for a quarter of a second.
 const QUEUE: f64 = 25.0;
 /// Steps of the ramp, from half to one and a half times what the site can do.
@@ -59,6 +53,13 @@ const AT_ONCE: usize = 24;
 const LOW: f64 = 40.0;
 /// Quotas that a replica is asked for at the peak.
 const QUOTAS: f64 = 1.6;
+
+/// A lab whose replicas can do so much and no more.
+pub(super) fn bounded() -> LabOptions {
+    let settings = [("concurrency", CONCURRENCY), ("queue", QUEUE)];
+    let settings = settings.into_iter().map(|(name, number)| (name.to_owned(), Scalar::Number(number))).collect();
+    LabOptions { settings, ..LabOptions::default() }
+}
 
 struct Story {
     lab: Lab,

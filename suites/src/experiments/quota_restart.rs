@@ -74,7 +74,7 @@ impl Story<'_> {
         let key = rounds.next_key().await?;
         let from = lab.now();
         rounds.open(&key);
-        self.ask(rounds, &key, before, short).await?;
+        rounds.ask_for(&key, &self.split, before, short).await?;
         lab.phase("inject", "rolling");
         for replica in self.replicas {
             lab.kill(&replica.name).await?;
@@ -82,7 +82,7 @@ impl Story<'_> {
             lab.wait_ready(&replica.name, lab.ready_within()).await?;
         }
         lab.phase("settle", "rolling");
-        self.ask(rounds, &key, after, short * 2).await?;
+        rounds.ask_for(&key, &self.split, after, short * 2).await?;
         Ok(lab.must_repeat_round(from, rounds.window, &key))
     }
 
@@ -93,13 +93,13 @@ impl Story<'_> {
         let key = rounds.next_key().await?;
         let from = lab.now();
         rounds.open(&key);
-        self.ask(rounds, &key, before, short).await?;
+        rounds.ask_for(&key, &self.split, before, short).await?;
         lab.phase("inject", "all-but-one");
         for replica in self.replicas.iter().skip(1) {
             lab.kill(&replica.name).await?;
         }
         lab.phase("hold", "all-but-one");
-        self.ask(rounds, &key, after / 2.0, short).await?;
+        rounds.ask_for(&key, &self.split, after / 2.0, short).await?;
         lab.phase("heal", "all-but-one");
         for replica in self.replicas.iter().skip(1) {
             lab.restart(&replica.name, Disk::Keep).await?;
@@ -108,15 +108,8 @@ impl Story<'_> {
             lab.wait_ready(&replica.name, lab.ready_within()).await?;
         }
         lab.phase("settle", "all-but-one");
-        self.ask(rounds, &key, after, short).await?;
+        rounds.ask_for(&key, &self.split, after, short).await?;
         Ok(lab.must_repeat_round(from, rounds.window, &key))
-    }
-
-    async fn ask(&self, rounds: &Rounds, key: &str, rate_per_s: f64, lasts: Duration) -> Result<(), LabError> {
-        let traffic = rounds.ask(key, &self.split, rate_per_s);
-        self.lab.hold(lasts).await?;
-        traffic.stop().await;
-        Ok(())
     }
 }
 

@@ -1,13 +1,13 @@
 //! All replicas of a cluster are restarted, one after the other and over and over, while requests go through its ingress: each is asked
 //! to end, has ended, is started, ready and in rotation before the next is asked. Read by DRN-02.
 
-use super::canaries::plain;
+use super::canaries::{plain, slow};
 use super::quota_restart::lengthen;
 use super::rounds::{Rounds, cluster, evenly};
 use crate::claims::draining::{ROLLED, ROLLED_QUOTA, ROLLED_SLOW, ROLLED_TOKEN, ROLLING, SPENT_MS};
 use crate::experiment::{Experiment, single};
 use futures::FutureExt;
-use futures::future::{join, join_all};
+use futures::future::join;
 use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, Token, TrafficSpec};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{Policy, WindowAlignment};
@@ -62,7 +62,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let state = state(&lab, &replicas).await?;
     let traffic = lab.traffic(TrafficSpec {
         stream: ROLLED.to_owned(),
-        targets: vec![(Target::Ingress(site), 1)],
+        targets: vec![(Target::Ingress(site.clone()), 1)],
         route: route.clone(),
         keys: (1..=5).map(|number| format!("client-{number}")).collect(),
         rate_per_s: PER_S,
@@ -75,7 +75,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
             over.store(true, Ordering::Relaxed);
             rolled
         },
-        slow(&lab, &route, &replicas, &over),
+        slow(&lab, ROLLED_SLOW, &site, &over, (SLOW_CLIENTS, lab.scaled(SLOW), WITHIN)),
     )
     .await;
     traffic.stop().await;
@@ -134,17 +134,4 @@ async fn roll(lab: &Lab, replicas: &[Replica], state: &State) -> Result<(), LabE
         lab.hold(lab.scaled(Duration::from_secs(2))).await?;
     }
     Ok(())
-}
-
-/// Clients whose requests take long, until `over`.
-async fn slow(lab: &Lab, route: &str, replicas: &[Replica], over: &AtomicBool) {
-    let delay = lab.scaled(SLOW);
-    let clients = replicas.iter().cycle().take(SLOW_CLIENTS).enumerate().map(|(number, replica)| async move {
-        while !over.load(Ordering::Relaxed) {
-            let key = format!("client-{}", number + 1);
-            let call = Call::new(ROLLED_SLOW, Target::Ingress(replica.site.clone()), route, &key);
-            lab.call(call.answered_after(delay).timeout(delay + WITHIN)).await;
-        }
-    });
-    join_all(clients).await;
 }

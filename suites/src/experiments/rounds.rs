@@ -155,8 +155,22 @@ impl Rounds {
     /// If the run is interrupted.
     pub(super) async fn spend_of(&self, key: &str, split: &Split, quotas: f64) -> Result<(), LabError> {
         self.open(key);
-        let traffic = self.ask(key, split, self.rate(quotas));
-        let held = self.lab.hold(self.lasts()).await;
+        self.ask_for(key, split, self.rate(quotas), self.lasts()).await
+    }
+
+    /// Asks `split` for `key`, open loop, for so long, and waits for the answers.
+    ///
+    /// # Errors
+    /// If the run is interrupted.
+    pub(super) async fn ask_for(
+        &self,
+        key: &str,
+        split: &Split,
+        rate_per_s: f64,
+        lasts: Duration,
+    ) -> Result<(), LabError> {
+        let traffic = self.ask(key, split, rate_per_s);
+        let held = self.lab.hold(lasts).await;
         traffic.stop().await;
         held
     }

@@ -1,6 +1,6 @@
 //! A replica is added to a cluster and taken away again, in one window of a quota, while requests go through the ingress. Read by SCL-03.
 
-use super::canaries::plain;
+use super::canaries::{plain, slow};
 use super::quota_restart::lengthen_to;
 use super::revocation::revoke;
 use super::rounds::{Rounds, cluster, evenly};
@@ -73,7 +73,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
             over.store(true, Ordering::Relaxed);
             scaled
         },
-        slow(&lab, &site, &over),
+        slow(&lab, SCALED_SLOW, &site, &over, (SLOW_CLIENTS, lab.scaled(SLOW), WITHIN)),
     )
     .await;
     traffic.stop().await;
@@ -118,7 +118,7 @@ async fn once(
     let from = lab.now();
     rounds.open(&key);
     let few = evenly(replicas);
-    ask(lab, rounds, &key, &few, rates.0, short).await?;
+    rounds.ask_for(&key, &few, rates.0, short).await?;
 
     lab.phase("inject", "out");
     let new = lab.add_replica(site, BTreeMap::new()).await?;
@@ -128,7 +128,7 @@ async fn once(
     lab.phase("hold", "out");
     use_tokens(lab, &new, tokens).await;
     let many: Vec<Replica> = replicas.iter().chain(std::iter::once(&new)).cloned().collect();
-    ask(lab, rounds, &key, &evenly(&many), rates.1, short).await?;
+    rounds.ask_for(&key, &evenly(&many), rates.1, short).await?;
 
     lab.phase("inject", "in");
     lab.terminate(&new.name).await?;
@@ -138,22 +138,8 @@ async fn once(
     lab.remove_replica(&new.name).await?;
     lab.mark(REMOVED, &new.name, 0);
     lab.phase("settle", "");
-    ask(lab, rounds, &key, &few, rates.2, short).await?;
+    rounds.ask_for(&key, &few, rates.2, short).await?;
     Ok(lab.must_repeat_round(from, rounds.window, &key))
-}
-
-async fn ask(
-    lab: &Lab,
-    rounds: &Rounds,
-    key: &str,
-    split: &super::rounds::Split,
-    rate_per_s: f64,
-    lasts: Duration,
-) -> Result<(), LabError> {
-    let traffic = rounds.ask(key, split, rate_per_s);
-    let held = lab.hold(lasts).await;
-    traffic.stop().await;
-    held
 }
 
 async fn use_tokens(lab: &Lab, new: &Replica, tokens: &Tokens) {
@@ -166,18 +152,4 @@ async fn use_tokens(lab: &Lab, new: &Replica, tokens: &Tokens) {
         });
         join_all(uses).await;
     }
-}
-
-/// Clients whose requests take long, until `over`.
-async fn slow(lab: &Lab, site: &str, over: &AtomicBool) {
-    let Ok(route) = plain(lab) else { return };
-    let (delay, route) = (lab.scaled(SLOW), route.as_str());
-    let clients = (0..SLOW_CLIENTS).map(|number| async move {
-        while !over.load(Ordering::Relaxed) {
-            let call =
-                Call::new(SCALED_SLOW, Target::Ingress(site.to_owned()), route, &format!("client-{}", number + 1));
-            lab.call(call.answered_after(delay).timeout(delay + WITHIN)).await;
-        }
-    });
-    join_all(clients).await;
 }

@@ -2,8 +2,6 @@
 
 use super::kinds::Kind;
 use crate::claims::common::{Seen, stream};
-use gatecrash_model::calm::STALL_MS;
-use gatecrash_model::history::EventKind;
 use gatecrash_model::history::event::cached;
 use gatecrash_model::operation::{Credential, stream as streams};
 use gatecrash_model::{History, Name};
@@ -42,29 +40,8 @@ impl Use {
     }
 }
 
-/// How far from a request a stall may be to have touched it: a store that seemed lost in it is taken up again after a moment.
-const NEAR_NS: u64 = 500_000_000;
-
-/// The times at which the machine stood still for so long that a store which is fine may have seemed lost, in order (ns).
-pub(super) struct Stalls(Vec<u64>);
-
-impl Stalls {
-    pub(super) fn of(history: &History) -> Self {
-        let late = history.others().filter_map(|(_, found)| {
-            let EventKind::Late { late_us } = found.kind else { return None };
-            (f64::from(late_us) >= STALL_MS * 1_000.0).then_some(found.at)
-        });
-        let mut all: Vec<u64> = late.chain(history.calm().stalls(STALL_MS)).collect();
-        all.sort_unstable();
-        Self(all)
-    }
-
-    /// Whether one may have touched what happened in `from..=to` (ns).
-    pub(super) fn touch(&self, from: u64, to: u64) -> bool {
-        let (from, to) = (from.saturating_sub(NEAR_NS), to.saturating_add(NEAR_NS));
-        self.0.iter().any(|at| (from..=to).contains(at))
-    }
-}
+/// How far from a request a stall may be to have touched it, ns: a store that seemed lost in it is taken up again after a moment.
+pub(super) const STALL_NEAR: u64 = 500_000_000;
 
 /// All of them.
 pub(super) struct Record<'h> {

@@ -3,12 +3,13 @@
 //! An entry must be there from the end of the answer that it came with until nine tenths of the policy's TTL have passed since it was made. A request for it in that time which
 //! arrives at the upstream missed it; a few may, for a cache may drop an entry.
 
-use super::record::{Record, Stalls, Use};
+use super::record::{Record, STALL_NEAR, Use};
 use super::{HTTP_CACHE, SHARED};
 use crate::claims::common::{
     Phase, count, decided_by, doubt, judged, late_doubt, nanos, phase, phases, record_doubt, unless,
 };
 use crate::claims::lives::{Lives, Offences};
+use crate::claims::stalls::Stalls;
 use gatecrash_model::Name;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
@@ -42,7 +43,10 @@ impl Class {
 
     fn add(&mut self, record: &Record<'_>, stalls: &Stalls, one: &Use, first: &Use) {
         // Not kept because the store seemed lost when it came, or not found because it seems so now.
-        let touched = || stalls.touch(first.sent, first.sent) || stalls.touch(one.sent, one.ended.unwrap_or(one.sent));
+        let touched = || {
+            stalls.touch(first.sent, first.sent, STALL_NEAR)
+                || stalls.touch(one.sent, one.ended.unwrap_or(one.sent), STALL_NEAR)
+        };
         if one.arrived.is_some() && touched() {
             self.excused = self.excused.saturating_add(1);
             return;

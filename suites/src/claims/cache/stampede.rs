@@ -1,8 +1,9 @@
 //! CAC-05: how many requests for one resource are at the upstream at the same time, when many ask for what is not in the cache?
 
-use super::record::{Record, Stalls, Use};
+use super::record::{Record, STALL_NEAR, Use};
 use super::{BURST, HTTP_CACHE};
 use crate::claims::common::{count, doubt, len, record_doubt, unless};
+use crate::claims::stalls::Stalls;
 use gatecrash_model::Name;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
@@ -86,7 +87,7 @@ pub(super) fn cac_05(scope: &Scope<'_>) -> Verdict {
         let at_a_time = burst.most_at_a_time();
         let allowed = if asked > 0.0 { asked } else { count(burst.replicas()) };
         // Without its store nobody has anything to wait for, and one that seemed lost while the machine stood still is as good as lost.
-        if count(at_a_time) > allowed && burst.span().is_some_and(|(from, to)| stalls.touch(from, to)) {
+        if count(at_a_time) > allowed && burst.span().is_some_and(|(from, to)| stalls.touch(from, to, STALL_NEAR)) {
             excused = excused.saturating_add(1);
             continue;
         }

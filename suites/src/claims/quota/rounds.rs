@@ -8,10 +8,10 @@
 
 use super::marks;
 use crate::claims::common::{Seen, count, late_doubt, len, phases, seconds};
+use crate::claims::stalls::Stalls;
 use gatecrash_model::calm::STALL_MS;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::deployment::WindowAlignment;
-use gatecrash_model::history::EventKind;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::{Definite, Effect, stream};
 use gatecrash_model::verdict::{EventRef, Reason};
@@ -52,17 +52,6 @@ pub(crate) struct Round<'h> {
 
 /// How far from a request a stall may be to have touched it.
 const STARVED_NEAR_NS: u64 = 250_000_000;
-
-/// When the machine stood still, ns, in order: the harness was late, or a calibration request took as long.
-fn stalls(history: &History) -> Vec<u64> {
-    let late = history.others().filter_map(|(_, found)| {
-        let EventKind::Late { late_us } = found.kind else { return None };
-        (f64::from(late_us) >= STALL_MS * 1000.0).then_some(found.at)
-    });
-    let mut all: Vec<u64> = late.chain(history.calm().stalls(STALL_MS)).collect();
-    all.sort_unstable();
-    all
-}
 
 /// `machine-busy`, for rounds in which too much was admitted while the machine stood still.
 pub(crate) fn starved(history: &History, label: &str) -> Reason {
@@ -139,12 +128,9 @@ pub(crate) fn rounds<'h>(history: &'h History, rule: &Rule) -> Vec<Round<'h>> {
     }
     settle_edges(&mut rounds, &strays, rule);
     // Where nothing is counted in a store, none can seem lost.
-    let stalls = if rule.in_store { stalls(history) } else { Vec::new() };
+    let stalls = if rule.in_store { Stalls::of(history) } else { Stalls::default() };
     for round in &mut rounds {
-        round.starved = round.calls.iter().any(|seen| {
-            let from = stalls.partition_point(|at| at.saturating_add(STARVED_NEAR_NS) < seen.sent);
-            stalls.get(from).is_some_and(|at| *at <= seen.sent.saturating_add(STARVED_NEAR_NS))
-        });
+        round.starved = round.calls.iter().any(|seen| stalls.touch(seen.sent, seen.sent, STARVED_NEAR_NS));
     }
     rounds
 }
