@@ -95,7 +95,8 @@ pub fn all() -> Vec<Experiment> {
 
 /// Whether nothing may run beside an experiment: those that compare percentiles of a few milliseconds. Another lab that
 /// starts a dozen processes or containers moves them more than what they are there to find.
-pub(crate) fn runs_alone(experiment: &Experiment) -> bool {
+#[must_use]
+pub fn runs_alone(experiment: &Experiment) -> bool {
     [
         control_plane_outage::EXPERIMENT.name,
         component_loss::EXPERIMENT.name,

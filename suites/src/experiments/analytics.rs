@@ -3,10 +3,11 @@
 use super::canaries::plain;
 use super::sites::rest;
 use crate::claims::analytics::{BLACKHOLE, EXPERIMENT as NAME, LOST, REFUSE, SITE, SLOW};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Target, Traffic, TrafficSpec};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Site;
 use gatecrash_model::fault::{Fault, NetworkFault};
@@ -22,7 +23,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         let whole_site = if deployment.sites.len() >= 2 { held + Duration::from_secs(3) } else { Duration::ZERO };
         (held + Duration::from_secs(2)) * 4 + whole_site + Duration::from_secs(4)
     },
-    steps: single,
+    steps,
     options: |_| LabOptions::default(),
     run: |lab| story(lab).boxed(),
 };
@@ -42,6 +43,11 @@ const AFTER: Duration = Duration::from_millis(500);
 /// Requests a second at each site, beside those that every experiment has.
 const RATE_PER_S: f64 = 60.0;
 
+fn steps(deployment: &Deployment) -> Vec<String> {
+    let site = [SITE].into_iter().filter(|_| deployment.sites.len() >= 2);
+    named([REFUSE, BLACKHOLE, SLOW].into_iter().chain(site))
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let held = lab.scaled(HELD).max(LEAST_HELD);
     let first = lab.sites().first().cloned().ok_or_else(|| LabError::Unknown("site".to_owned()))?;
@@ -60,10 +66,10 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let faults =
         [(REFUSE, NetworkFault::Refuse), (BLACKHOLE, NetworkFault::Blackhole), (SLOW, NetworkFault::delay(DELAY))];
     let mut last = began;
-    for (variant, what) in faults {
+    for (variant, what) in faults.into_iter().filter(|(variant, _)| lab.wants(variant)) {
         last = without_analytics(&lab, &first, (variant, what), (held, steady)).await?;
     }
-    if lab.sites().len() >= 2 && lab.has(Capability::ReplicaFaults) {
+    if lab.sites().len() >= 2 && lab.wants(SITE) && lab.has(Capability::ReplicaFaults) {
         last = without_site(&lab, &first, held, &mut streams).await?;
     }
     lab.phase("end", "");

@@ -7,7 +7,7 @@ use super::canaries::plain;
 use super::rounds::cluster;
 use crate::claims::balance::{EVEN_WINDOW, KEPT_CONNECTIONS, LEAST_WINDOW, NEW_CONNECTIONS, ROLLED, SHIFT};
 use crate::claims::losses::{KILLED, NOT_REPLACED};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Target, TrafficSpec};
 use gatecrash_model::claim::Capability;
@@ -22,7 +22,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     story: "a replica is killed and replaced, then all are restarted one after the other, while requests go through the ingress on new and on kept connections",
     needs: &[Capability::TwoReplicas, Capability::ReplicaFaults],
     expected,
-    steps: single,
+    steps,
     options: |_| LabOptions { platform: true, ..LabOptions::default() },
     run: |lab| story(lab).boxed(),
 };
@@ -74,6 +74,10 @@ fn expected(deployment: &Deployment, scale: f64) -> Duration {
         + Duration::from_secs(4)
 }
 
+fn steps(_: &Deployment) -> Vec<String> {
+    named([KILLED, ROLLED])
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let route = plain(&lab)?;
     let (site, replicas) = cluster(&lab);
@@ -90,7 +94,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let kept = lab.traffic_answered_after(spec(KEPT_CONNECTIONS, KEPT_PER_S), KEPT_TAKES);
     let new = lab.traffic_on_new_connections(spec(NEW_CONNECTIONS, NEW_PER_S));
     lab.hold_window(lab.scaled(STEADY).max(LEAST_STEADY)).await?;
-    if let Some(first) = replicas.first() {
+    if let Some(first) = replicas.first().filter(|_| lab.wants(KILLED)) {
         lab.phase("inject", KILLED);
         let from = lab.now();
         lab.kill(&first.name).await?;
@@ -100,12 +104,14 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.phase("settle", KILLED);
         lab.hold(watched(RECOVERS, lab.scale())).await?;
     }
-    lab.phase("hold", ROLLED);
-    for replica in lab.replicas_of(&site) {
-        lab.maintain(&replica).await?;
+    if lab.wants(ROLLED) {
+        lab.phase("hold", ROLLED);
+        for replica in lab.replicas_of(&site) {
+            lab.maintain(&replica).await?;
+        }
+        lab.phase("settle", ROLLED);
+        lab.hold(watched(RECOVERS_KEPT, lab.scale())).await?;
     }
-    lab.phase("settle", ROLLED);
-    lab.hold(watched(RECOVERS_KEPT, lab.scale())).await?;
     lab.phase("end", "");
     processors.stop().await;
     for traffic in [kept, new] {

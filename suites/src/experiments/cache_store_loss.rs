@@ -5,10 +5,11 @@ use super::rounds::cluster;
 use super::sites::rest;
 use crate::claims::cache::kinds::{EXPIRING, Kind, STEADY};
 use crate::claims::cache::{CACHE_STORE_LOSS, LOSSES, UPSTREAM_AWAY};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::join_all;
 use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Replica, Resource, Target};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{Policy, StoreKind};
 use gatecrash_model::fault::{Fault, FixtureFault, NetworkFault};
@@ -20,8 +21,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     story: "the store that a cache is in is lost four times while requests go on; then the upstream is away, and what was kept has expired",
     needs: &[Capability::HttpCache, Capability::SharedStore, Capability::NetworkFaults],
     expected: |_, scale| (HELD.mul_f64(scale).max(LEAST_HELD) + Duration::from_secs(2)) * 5 + Duration::from_secs(5),
+    steps,
     // Only the stub can throttle.
-    steps: single,
     options: |_| LabOptions { store: Some(StoreKind::Stub), ..LabOptions::default() },
     run: |lab| story(lab).boxed(),
 };
@@ -43,6 +44,10 @@ const RESOURCES: usize = 5;
 const EXPIRED: Duration = Duration::from_millis(2_300);
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+fn steps(_: &Deployment) -> Vec<String> {
+    named(LOSSES.into_iter().chain([UPSTREAM_AWAY]))
+}
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let open = lab.route(&[], &[Policy::Jwt, Policy::ClientId, Policy::Quota])?;
@@ -67,7 +72,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.hold_window(held.max(LEAST_STEADY)).await?;
     lab.until_steady(steady).await?;
     let steady = (steady, lab.now());
-    for variant in LOSSES {
+    for variant in LOSSES.into_iter().filter(|variant| lab.wants(variant)) {
         let what = match variant {
             "refuse" => Some(NetworkFault::Refuse),
             "blackhole" => Some(NetworkFault::Blackhole),
@@ -96,6 +101,9 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     }
     lab.phase("end", "");
     traffic.stop().await;
+    if !lab.wants(UPSTREAM_AWAY) {
+        return Ok(());
+    }
 
     lab.phase("steady", UPSTREAM_AWAY);
     let sweep = || async {

@@ -2,10 +2,11 @@
 //! have a contract must not notice. Read by CON-04, and by CON-03 for removed clients.
 
 use crate::claims::contracts::CONTRACT_CHANGE;
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::join_all;
 use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Target, TrafficSpec};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{CONTROL_PLANE, Policy};
 use gatecrash_model::fault::{Fault, NetworkFault};
@@ -21,7 +22,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         (OUTAGE + polls + Duration::from_secs(15)).mul_f64(scale) + Duration::from_secs(4)
     },
     options: |_| LabOptions::default(),
-    steps: single,
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -29,6 +30,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const OUTAGE: Duration = Duration::from_secs(305);
 /// How long a change is waited for: what CON-04 allows, and more, so that a late one is seen to be late.
 const PATIENCE: Duration = Duration::from_secs(75);
+/// Clients whose contracts come and go.
+const CLIENTS: [&str; 2] = ["late-1", "late-2"];
 /// Uses of a changing client a second at each replica.
 const POLLS_PER_S: f64 = 20.0;
 /// Rounds of uses after all replicas gave the new answer.
@@ -36,11 +39,20 @@ const ROUNDS_AFTER: u32 = 10;
 /// Requests a second of valid clients during the outage, over all replicas.
 const VALID_PER_S: f64 = 20.0;
 
+/// Step: contracts come and go while everything is there.
+const CHANGES: &str = "changes";
+/// Step: the control plane is away.
+const AWAY: &str = "outage";
+
+fn steps(_: &Deployment) -> Vec<String> {
+    named([CHANGES, AWAY])
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let route = lab.route(&[Policy::ClientId], &[Policy::Quota, Policy::Jwt])?;
 
     lab.phase("steady", "");
-    for client in ["late-1", "late-2"] {
+    for client in CLIENTS.into_iter().filter(|_| lab.wants(CHANGES)) {
         // Nobody knows this client yet.
         ask_all(&lab, &route, client, Credential::UnknownClient).await;
         lab.phase("hold", "added");
@@ -51,31 +63,39 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         until_all(&lab, &route, client, Credential::RemovedClient).await?;
     }
 
+    if lab.wants(AWAY) {
+        outage(&lab, &route).await?;
+    }
+
+    // The removed stay out once the control plane is back.
+    lab.phase("final-reads", "");
+    for client in CLIENTS {
+        ask_all(&lab, &route, client, Credential::RemovedClient).await;
+    }
+    Ok(())
+}
+
+/// Valid clients go on while the control plane is away, and when it is back.
+async fn outage(lab: &Lab, route: &str) -> Result<(), LabError> {
     let targets = lab.replicas().into_iter().map(|replica| (Target::Replica(replica.name), 1)).collect();
     let valid = lab.traffic(TrafficSpec {
         stream: stream::CONTRACT.to_owned(),
         targets,
-        route: route.clone(),
+        route: route.to_owned(),
         keys: (1..=5).map(|number| format!("client-{number}")).collect(),
         rate_per_s: VALID_PER_S,
         timeout: None,
     });
-    lab.phase("inject", "outage");
+    lab.phase("inject", AWAY);
     let away = lab.inject(Fault::Network { links: lab.links("*", CONTROL_PLANE), what: NetworkFault::Refuse }).await?;
-    lab.phase("hold", "outage");
+    lab.phase("hold", AWAY);
     lab.hold(lab.scaled(OUTAGE)).await?;
 
-    lab.phase("heal", "outage");
+    lab.phase("heal", AWAY);
     lab.heal(away).await?;
     lab.phase("settle", "");
     lab.hold(lab.scaled(Duration::from_secs(5))).await?;
     valid.stop().await;
-
-    // The removed stay out once the control plane is back.
-    lab.phase("final-reads", "");
-    for client in ["late-1", "late-2"] {
-        ask_all(&lab, &route, client, Credential::RemovedClient).await;
-    }
     Ok(())
 }
 

@@ -6,9 +6,10 @@ use super::overload::{CONCURRENCY, SERVICE, bounded};
 use super::rounds::cluster;
 use super::samples::Samples;
 use crate::claims::overload::{HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, Target, Traffic, TrafficSpec};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::fault::{Fault, NetworkFault};
 use gatecrash_model::operation::stream;
@@ -24,7 +25,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
             + (HELD.mul_f64(scale).max(LEAST) + REST) * (2 + stores)
             + Duration::from_secs(4)
     },
-    steps: single,
+    steps,
     options: |_| bounded(),
     run: |lab| story(lab).boxed(),
 };
@@ -42,6 +43,11 @@ const PROBE_EVERY: Duration = Duration::from_millis(100);
 const SAMPLE_EVERY: Duration = Duration::from_millis(250);
 /// The status of an upstream that can do nothing.
 const FAILS_WITH: u16 = 503;
+
+fn steps(deployment: &Deployment) -> Vec<String> {
+    let store = [STORE_AWAY, STORE_HUNG].into_iter().filter(|_| deployment.store.is_some());
+    named([STRESS, UPSTREAM_FAILS].into_iter().chain(store))
+}
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let (site, replicas) = cluster(&lab);
@@ -66,26 +72,25 @@ async fn story(lab: Lab) -> Result<(), LabError> {
 
     // What a replica can do follows from how many requests it may have at the upstream, and for how long.
     let twice = CONCURRENCY / SERVICE.as_secs_f64() * 2.0 * f64::from(u32::try_from(replicas.len()).unwrap_or(1));
-    lab.phase("hold", STRESS);
-    let over = lab.traffic_answered_after(TrafficSpec { rate_per_s: twice, ..spec.clone() }, SERVICE);
-    lab.hold_window(held).await?;
-    over.halt();
-    halted.push(over);
-    lab.phase("settle", "");
-    lab.hold(REST).await?;
-
-    lab.phase("hold", UPSTREAM_FAILS);
-    let failing = lab.traffic_answered_with(spec.clone(), FAILS_WITH);
-    lab.hold_window(held).await?;
-    failing.halt();
-    halted.push(failing);
-    lab.phase("settle", "");
-    lab.hold(REST).await?;
+    for variant in [STRESS, UPSTREAM_FAILS].into_iter().filter(|variant| lab.wants(variant)) {
+        lab.phase("hold", variant);
+        let stress = if variant == STRESS {
+            lab.traffic_answered_after(TrafficSpec { rate_per_s: twice, ..spec.clone() }, SERVICE)
+        } else {
+            lab.traffic_answered_with(spec.clone(), FAILS_WITH)
+        };
+        lab.hold_window(held).await?;
+        stress.halt();
+        halted.push(stress);
+        lab.phase("settle", "");
+        lab.hold(REST).await?;
+    }
 
     if let Some(store) = lab.deployment().store_of(&site) {
         let low = lab.traffic_answered_after(spec, SERVICE);
         let links = lab.links("*", &store);
-        for (variant, what) in [(STORE_AWAY, NetworkFault::Refuse), (STORE_HUNG, NetworkFault::Blackhole)] {
+        let losses = [(STORE_AWAY, NetworkFault::Refuse), (STORE_HUNG, NetworkFault::Blackhole)];
+        for (variant, what) in losses.into_iter().filter(|(variant, _)| lab.wants(variant)) {
             lab.phase("inject", variant);
             let away = lab.inject(Fault::Network { links: links.clone(), what }).await?;
             lab.phase("hold", variant);

@@ -4,12 +4,13 @@
 use super::rounds::cluster;
 use crate::claims::cache::kinds::{EVERYWHERE, EXPIRING, FOR_ALL, HOT, Kind, NEVER, OWN, POLICY, QUERY, VARY};
 use crate::claims::cache::{BURST, HTTP_CACHE, OWNERS, SHARED, STALL};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::future::{join_all, try_join_all};
 use futures::{FutureExt, StreamExt, stream as of};
 use gatecrash_engine::lab::{
     Call, Disk, Lab, LabError, LabOptions, Replica, Resource, Target, Token, Validity, setting,
 };
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Policy;
 use gatecrash_model::fixture::SignRequest;
@@ -25,7 +26,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     story: "what may be kept is asked for until it expires, at other replicas, by other clients, after restarts, and by many at once",
     needs: &[Capability::HttpCache, Capability::ReplicaFaults],
     expected: |_, scale| TTL.mul_f64(scale) + Duration::from_secs(10),
-    steps: single,
+    steps,
     options: |_| LabOptions::default(),
     run: |lab| story(lab).boxed(),
 };
@@ -55,6 +56,17 @@ const SLOW_UPSTREAM: Duration = Duration::from_millis(300);
 /// How long any request may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Step: what expires, and what may never be served again.
+const FRESH_STEP: &str = "fresh";
+/// Step: what the policy's own time bounds.
+const POLICY_STEP: &str = "policy";
+/// Step: many ask at once.
+const BURSTS_STEP: &str = "bursts";
+
+fn steps(_: &Deployment) -> Vec<String> {
+    named([FRESH_STEP, OWNERS[0], SHARED[0], POLICY_STEP, BURSTS_STEP, SHARED[1], SHARED[2]])
+}
+
 /// What all parts of the story need.
 struct Story {
     lab: Lab,
@@ -73,30 +85,40 @@ async fn story(lab: Lab) -> Result<(), LabError> {
 
     lab.phase("steady", "");
     let revoked = story.revoked().await?;
-    lab.phase("hold", "fresh");
     let from = lab.now();
-    // One resource for each replica that is asked for there alone, and one that all are asked for.
-    let expiring = Asking::start(&story, &EXPIRING, EVERY);
-    let policy = Asking::start(&story, &[POLICY], EVERY * 2);
-    story.never().await;
-    story.representations().await;
-    lab.hold(EXPIRES.saturating_sub(Duration::from_nanos(lab.now().saturating_sub(from)))).await?;
-    expiring.stop().await;
-
-    let owned = story.owners(&revoked).await?;
-    story.everywhere().await?;
-    // What the policy's TTL bounds is asked for until a good second after it.
-    lab.phase("hold", "policy");
-    let until = ttl + ttl / 4 + Duration::from_millis(1_300);
-    lab.hold(until.saturating_sub(Duration::from_nanos(lab.now().saturating_sub(from)))).await?;
-    policy.stop().await;
-    story.bursts().await?;
-
+    let since = || Duration::from_nanos(lab.now().saturating_sub(from));
+    let policy = lab.wants(POLICY_STEP).then(|| Asking::start(&story, &[POLICY], EVERY * 2));
+    if lab.wants(FRESH_STEP) {
+        lab.phase("hold", "fresh");
+        // One resource for each replica that is asked for there alone, and one that all are asked for.
+        let expiring = Asking::start(&story, &EXPIRING, EVERY);
+        story.never().await;
+        story.representations().await;
+        lab.hold(EXPIRES.saturating_sub(since())).await?;
+        expiring.stop().await;
+    }
+    let owned = if lab.wants(OWNERS[0]) { Some(story.owners(&revoked).await?) } else { None };
+    if lab.wants(SHARED[0]) {
+        story.everywhere().await?;
+    }
+    if let Some(policy) = policy {
+        // What the policy's TTL bounds is asked for until a good second after it.
+        lab.phase("hold", "policy");
+        lab.hold((ttl + ttl / 4 + Duration::from_millis(1_300)).saturating_sub(since())).await?;
+        policy.stop().await;
+    }
+    if lab.wants(BURSTS_STEP) {
+        story.bursts().await?;
+    }
     let (_, replicas) = cluster(&lab);
-    story.in_restart(SHARED[1], replicas.get(..1).unwrap_or_default()).await?;
-    story.in_restart(SHARED[2], &replicas).await?;
-    lab.phase("hold", OWNERS[1]);
-    story.ask_for(&owned, &revoked).await?;
+    let restarts = [(SHARED[1], replicas.get(..1).unwrap_or_default()), (SHARED[2], &replicas[..])];
+    for (variant, ended) in restarts.into_iter().filter(|(variant, _)| lab.wants(variant)) {
+        story.in_restart(variant, ended).await?;
+    }
+    if let Some(owned) = &owned {
+        lab.phase("hold", OWNERS[1]);
+        story.ask_for(owned, &revoked).await?;
+    }
     lab.phase("settle", "");
     lab.hold(Duration::ZERO).await
 }

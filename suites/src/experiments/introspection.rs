@@ -4,10 +4,11 @@
 
 use super::watches::Watch;
 use crate::claims::tokens::{PROVIDER_AWAY, PROVIDER_REVOKE};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::join_all;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions, Replica, Token, Validity, setting};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{IDENTITY, Policy};
 use gatecrash_model::fault::{Fault, NetworkFault};
@@ -25,7 +26,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         Duration::try_from_secs_f64(seconds * 3.2 * scale).unwrap_or_default() + Duration::from_secs(8)
     },
     options: |_| LabOptions::default(),
-    steps: single,
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -49,6 +50,10 @@ const A_MOMENT: Duration = Duration::from_millis(500);
 /// Long enough for a few uses that each wait in vain for the provider, as long as a client waits.
 const IN_VAIN: Duration = Duration::from_secs(3);
 
+fn steps(_: &Deployment) -> Vec<String> {
+    named([PROVIDER_REVOKE, PROVIDER_AWAY])
+}
+
 /// For how long what the provider said holds, scaled.
 pub(super) fn ttl(lab: &Lab) -> Duration {
     let seconds = setting(lab.deployment(), lab.adapter(), TTL).and_then(|said| said.parse().ok()).unwrap_or(TTL_S);
@@ -61,9 +66,26 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let every = Duration::from_secs_f64(1.0 / (POLLS_PER_S / lab.scale()).clamp(POLLS_PER_S, FASTEST_PER_S));
 
     lab.phase("steady", "");
+    if lab.wants(PROVIDER_REVOKE) {
+        there(&lab, &route, every).await?;
+    }
+    if lab.wants(PROVIDER_AWAY) {
+        let from = lab.now();
+        away(&lab, &route, every).await?;
+        // Where the harness came too late it is told once more: what was said before may have been too old.
+        if lab.must_repeat(from, ttl, PROVIDER_AWAY) {
+            away(&lab, &route, every).await?;
+        }
+    }
+    lab.hold(Duration::ZERO).await
+}
+
+/// Tokens are revoked while the provider can be asked.
+async fn there(lab: &Lab, route: &str, every: Duration) -> Result<(), LabError> {
+    let ttl = ttl(lab);
     let mut revoked = Vec::new();
     for number in 0..REVOKED {
-        revoked.push(Used::by_all(&lab, &route, LASTS, every).await?);
+        revoked.push(Used::by_all(lab, route, LASTS, every).await?);
         if number + 1 < REVOKED {
             lab.hold(ttl / REVOKED).await?;
         }
@@ -71,21 +93,14 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.hold(A_MOMENT).await?;
 
     lab.phase("hold", PROVIDER_REVOKE);
-    revoke(&lab, &revoked).await;
+    revoke(lab, &revoked).await;
     let (from, hold) = (lab.now(), ttl + ttl / 4 + A_MOMENT);
     lab.hold(hold).await?;
     if lab.must_repeat(from, ttl, "") {
         lab.hold(hold).await?;
     }
     join_all(revoked.into_iter().map(Used::stop)).await;
-
-    let from = lab.now();
-    away(&lab, &route, every).await?;
-    // Where the harness came too late it is told once more: what was said before may have been too old.
-    if lab.must_repeat(from, ttl, PROVIDER_AWAY) {
-        away(&lab, &route, every).await?;
-    }
-    lab.hold(Duration::ZERO).await
+    Ok(())
 }
 
 /// Nobody can ask the provider: about a token that is revoked meanwhile, one that expires meanwhile, and new ones.

@@ -7,11 +7,12 @@
 use super::canaries::plain;
 use super::rounds::{Rounds, cluster, evenly};
 use crate::claims::overload::{AFTER_KILL, AFTER_PEAK, KILLED, OFFERED, OVER, PEAK, STEPS};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::{join_all, try_join};
 use gatecrash_engine::clock;
 use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, Traffic, TrafficSpec};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::operation::stream;
 use gatecrash_model::profile::Scalar;
@@ -28,7 +29,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         steps + peaks + (T_REC.mul_f64(scale) + LOOK) * 2 + SATURATED * 2 + Duration::from_secs(5)
     },
     options: |_| bounded(),
-    steps: single,
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -59,6 +60,13 @@ pub(super) fn bounded() -> LabOptions {
     let settings = [("concurrency", CONCURRENCY), ("queue", QUEUE)];
     let settings = settings.into_iter().map(|(name, number)| (name.to_owned(), Scalar::Number(number))).collect();
     LabOptions { settings, ..LabOptions::default() }
+}
+
+/// Step: it is asked for more than it can do, and recovers.
+const PEAK_STEP: &str = "peak";
+
+fn steps(_: &Deployment) -> Vec<String> {
+    named([PEAK_STEP, KILLED])
 }
 
 struct Story {
@@ -116,6 +124,23 @@ impl Story {
         Ok(f64::from(answered) / took.max(0.1))
     }
 
+    /// Half as much again as the site can do, twice as much, and half as much.
+    async fn peak(&mut self, capacity: f64, replicas: &[Replica]) -> Result<(), LabError> {
+        let lab = self.lab.clone();
+        self.ask("hold", OVER, capacity * 1.5);
+        lab.hold(self.lasts(PEAKS / 2, LEAST_PEAK / 2)).await?;
+        self.ask("hold", PEAK, capacity * 2.0);
+        let mut rounds = Rounds::new(&lab).ok();
+        let key = match &mut rounds {
+            Some(rounds) => Some(rounds.next_key().await?),
+            None => None,
+        };
+        let spent = spend(rounds.as_ref().zip(key.as_deref()), replicas.first());
+        try_join(lab.hold(self.lasts(PEAKS, LEAST_PEAK)), spent).await?;
+        self.ask("settle", AFTER_PEAK, capacity / 2.0);
+        lab.hold(lab.scaled(T_REC) + LOOK).await
+    }
+
     /// How long a stretch of this length lasts here.
     fn lasts(&self, stretch: Duration, least: Duration) -> Duration {
         self.lab.scaled(stretch).max(least)
@@ -136,20 +161,10 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         story.ask("hold", &format!("step-{}", step + 1), capacity * share);
         lab.hold(story.lasts(STEP, LEAST_STEP)).await?;
     }
-    story.ask("hold", OVER, capacity * 1.5);
-    lab.hold(story.lasts(PEAKS / 2, LEAST_PEAK / 2)).await?;
-    story.ask("hold", PEAK, capacity * 2.0);
-    let mut rounds = Rounds::new(&lab).ok();
-    let key = match &mut rounds {
-        Some(rounds) => Some(rounds.next_key().await?),
-        None => None,
-    };
-    try_join(lab.hold(story.lasts(PEAKS, LEAST_PEAK)), spend(rounds.as_ref().zip(key.as_deref()), replicas.first()))
-        .await?;
-    story.ask("settle", AFTER_PEAK, capacity / 2.0);
-    lab.hold(lab.scaled(T_REC) + LOOK).await?;
-
-    if let (Some(killed), true) = (replicas.last(), replicas.len() >= 2) {
+    if lab.wants(PEAK_STEP) {
+        story.peak(capacity, &replicas).await?;
+    }
+    if let (Some(killed), true) = (replicas.last(), replicas.len() >= 2 && lab.wants(KILLED)) {
         let peak = story.lasts(PEAKS, LEAST_PEAK);
         story.ask("hold", KILLED, capacity * 2.0);
         lab.hold(peak / 3).await?;

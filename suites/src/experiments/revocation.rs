@@ -9,10 +9,11 @@ use super::introspection::ttl;
 use super::token_matrix::one_token;
 use super::watches::Watch;
 use crate::claims::tokens::{RESTART_ALL, RESTART_ONE, REVOKE, REVOKE_IN_RESTART, SHARED_STORE, WAN_CUT};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Target, Token, TrafficSpec};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{Policy, StoreScope};
 use gatecrash_model::fault::{Direction, Fault, NetworkFault};
@@ -32,7 +33,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         observed.mul_f64(scale) + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
-    steps: single,
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -48,6 +49,13 @@ const POLLS_PER_S: f64 = 10.0;
 const FASTEST_PER_S: f64 = 50.0;
 /// Background requests a second.
 const LOAD_PER_S: f64 = 20.0;
+
+fn steps(deployment: &Deployment) -> Vec<String> {
+    let shared = deployment.sites.len() > 1
+        && deployment.store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment);
+    let wan = [WAN_CUT].into_iter().filter(|_| shared);
+    named([REVOKE_IN_RESTART, RESTART_ONE, RESTART_ALL].into_iter().chain(wan))
+}
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let route = lab.route(&[Policy::Jwt], &[Policy::Quota, Policy::ClientId])?;
@@ -93,24 +101,26 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.hold(round).await?;
     }
 
-    // What is revoked while a replica is away must hold there when it is back.
-    lab.phase("hold", REVOKE_IN_RESTART);
-    lab.mark(mark::NOT_READY_DECLARED, &last.name, 0);
-    lab.kill(&last.name).await?;
-    revoke(&lab, first, &in_restart).await;
-    lab.restart(&last.name, Disk::Keep).await?;
-    lab.wait_ready(&last.name, lab.ready_within()).await?;
-    lab.hold(round).await?;
-
-    lab.phase("hold", RESTART_ONE);
-    restart(&lab, std::slice::from_ref(first)).await?;
-    lab.hold(lab.scaled(ROUND)).await?;
-
-    lab.phase("hold", RESTART_ALL);
-    restart(&lab, &cluster).await?;
-    lab.hold(lab.scaled(ROUND)).await?;
-
-    cut_off(&lab, &route, first, &cluster, &elsewhere, fast).await?;
+    if lab.wants(REVOKE_IN_RESTART) {
+        // What is revoked while a replica is away must hold there when it is back.
+        lab.phase("hold", REVOKE_IN_RESTART);
+        lab.mark(mark::NOT_READY_DECLARED, &last.name, 0);
+        lab.kill(&last.name).await?;
+        revoke(&lab, first, &in_restart).await;
+        lab.restart(&last.name, Disk::Keep).await?;
+        lab.wait_ready(&last.name, lab.ready_within()).await?;
+        lab.hold(round).await?;
+    }
+    for (variant, ended) in [(RESTART_ONE, std::slice::from_ref(first)), (RESTART_ALL, &cluster)] {
+        if lab.wants(variant) {
+            lab.phase("hold", variant);
+            restart(&lab, ended).await?;
+            lab.hold(lab.scaled(ROUND)).await?;
+        }
+    }
+    if lab.wants(WAN_CUT) {
+        cut_off(&lab, &route, first, &cluster, &elsewhere, fast).await?;
+    }
 
     lab.phase("settle", "");
     join_all(near.into_iter().map(Watch::stop)).await;

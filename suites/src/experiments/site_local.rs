@@ -2,10 +2,11 @@
 //! sites are slow and cut. Read by BAL-03.
 
 use crate::claims::balance::{CUT, HEALED, OWN, REMOTE, SITE_LOCAL, SLOW};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use crate::experiments::canaries::{on_route, traffic};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Site;
 use gatecrash_model::fault::{Fault, LinkId, NetworkFault};
@@ -24,7 +25,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
             + stretch(HELD, LEAST_HELD) * 4
             + Duration::from_secs(6)
     },
-    steps: single,
+    steps,
     options: |_| LabOptions {
         settings: [("remoteBackend".to_owned(), Scalar::Text("on".to_owned()))].into(),
         remote_route: true,
@@ -52,6 +53,10 @@ const STALL: Duration = Duration::from_secs(1);
 const LOCAL_PER_S: f64 = 60.0;
 const REMOTE_PER_S: f64 = 40.0;
 
+fn steps(_: &Deployment) -> Vec<String> {
+    named([SLOW, CUT[0], CUT[1]])
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let route = lab.deployment().remote_route().map(|route| route.name.clone());
     let route = route.ok_or_else(|| LabError::Unknown("route with a remote backend".to_owned()))?;
@@ -76,7 +81,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.until_steady(steady).await?;
     let steady = (steady, lab.now());
     let faults = [NetworkFault::delay(DELAY), NetworkFault::Blackhole, NetworkFault::Refuse];
-    for (variant, what) in [SLOW, CUT[0], CUT[1]].into_iter().zip(faults) {
+    for (variant, what) in [SLOW, CUT[0], CUT[1]].into_iter().zip(faults).filter(|(variant, _)| lab.wants(variant)) {
         lab.phase("inject", variant);
         let between = links(&lab, |lab, site| lab.deployment().next_site(&site.name).map(Site::upstream));
         let active = lab.inject(Fault::Network { links: between, what }).await?;

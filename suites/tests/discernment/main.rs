@@ -20,12 +20,15 @@ mod trial;
 
 use gatecrash_engine::reaper;
 use gatecrash_fixtures::expected::expected;
+use gatecrash_suites::experiments;
 use libtest_mimic::{Arguments, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 /// Trials side by side where the arguments do not say: most of the time a trial waits.
-const SIDE_BY_SIDE: usize = 3;
+const SIDE_BY_SIDE: usize = 4;
+/// Of those that compare latencies, which others that start move: fewer, and before all others.
+const QUIETLY: usize = 2;
 /// Runs of conforming twins when the page is written; half of them on a busy machine, one at a time.
 const ALARMS: usize = 50;
 
@@ -42,7 +45,6 @@ fn main() -> ExitCode {
     }
     let (words, write) = page_wanted(words);
     let mut arguments = Arguments::from_iter(words);
-    arguments.test_threads.get_or_insert(SIDE_BY_SIDE);
     let rows = expected();
     let mut twins = Twins::new();
     for row in &rows {
@@ -54,14 +56,20 @@ fn main() -> ExitCode {
     let again: Vec<_> = twins.keys().cloned().collect();
     let conforming = twins.into_iter().map(|((shape, experiments), must)| {
         let name = format!("conforming::{}::{}", shape.name, experiments.join("+"));
-        Trial::test(name, move || trial::conforms(&shape, &experiments, &must))
+        (needs_quiet(&experiments), Trial::test(name, move || trial::conforms(&shape, &experiments, &must)))
     });
-    let defects = rows
-        .into_iter()
-        .map(|row| Trial::test(format!("defect::{}", row.defect.name()), move || trial::is_caught(&row)));
-    let trials = conforming.chain(defects).collect();
-    let told = libtest_mimic::run(&arguments, trials);
-    let Some((path, date)) = write else { return told.exit_code() };
+    let defects = rows.into_iter().map(|row| {
+        let name = format!("defect::{}", row.defect.name());
+        (needs_quiet(&trial::experiments(&row)), Trial::test(name, move || trial::is_caught(&row)))
+    });
+    let (quiet, others): (Vec<_>, Vec<_>) = conforming.chain(defects).partition(|(quiet, _)| *quiet);
+    let run = |at_once: usize, trials: Vec<(bool, Trial)>| {
+        let arguments = Arguments { test_threads: arguments.test_threads.or(Some(at_once)), ..arguments.clone() };
+        libtest_mimic::run(&arguments, trials.into_iter().map(|(_, trial)| trial).collect())
+    };
+    let told = [run(QUIETLY, quiet), run(SIDE_BY_SIDE, others)];
+    let has_failed = told.iter().any(libtest_mimic::Conclusion::has_failed);
+    let Some((path, date)) = write else { return if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS } };
     let alarms = |busy: bool| {
         let turns = again.iter().cycle().enumerate().take(ALARMS / 2).map(move |(turn, (shape, experiments))| {
             let name = format!("{}::{}::{}", if busy { "busy" } else { "idle" }, turn + 1, experiments.join("+"));
@@ -70,6 +78,7 @@ fn main() -> ExitCode {
         });
         turns.collect()
     };
+    arguments.test_threads.get_or_insert(QUIETLY);
     let idle = libtest_mimic::run(&arguments, alarms(false));
     // Two processes that take all they can get: with more than one trial they would be more.
     arguments.test_threads = Some(1);
@@ -78,7 +87,15 @@ fn main() -> ExitCode {
         eprintln!("`{path}` cannot be written: {why}");
         return ExitCode::FAILURE;
     }
-    if told.has_failed() || idle.has_failed() || busy.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if has_failed || idle.has_failed() || busy.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Whether one of the experiments compares latencies of a few milliseconds.
+fn needs_quiet(told: &[&str]) -> bool {
+    let overload = |name: &str| name == "overload";
+    experiments::all()
+        .iter()
+        .any(|known| told.contains(&known.name) && (experiments::runs_alone(known) || overload(known.name)))
 }
 
 /// Twins by deployment and experiments, with the claims that must hold there.

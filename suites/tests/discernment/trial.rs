@@ -14,10 +14,11 @@ use gatecrash_fixtures::expected::{Cell, Row};
 use gatecrash_model::claim::Reads;
 use gatecrash_model::profile::{Basis, Declaration, DeclaredAs, Scalar};
 use gatecrash_model::run_record::{ClaimRecord, RunRecord};
+use gatecrash_model::schedule::{Part, Parts};
 use gatecrash_model::verdict::{Declared, Observed};
 use gatecrash_model::{Deployment, Profile, Seed, Verdict};
 use gatecrash_suites::certify::{Progress, Request, Stage, plan, run};
-use gatecrash_suites::claims;
+use gatecrash_suites::{claims, experiments};
 use libtest_mimic::Failed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,11 +48,30 @@ pub(crate) fn experiments(row: &Row) -> Vec<&'static str> {
     if read.is_empty() { vec![SHOWS_ANY] } else { read.into_iter().collect() }
 }
 
+/// What of them runs: the steps at which the defect shows, nothing where it is named without any, and the rest whole.
+fn parts(row: &Row, deployment: &Deployment, experiments: &[&'static str]) -> Result<Option<Parts>, Failed> {
+    let mut parts: Parts = experiments.iter().map(|experiment| ((*experiment).to_owned(), Part::Whole)).collect();
+    for (named, shows_at) in row.shows_at {
+        let experiment =
+            experiments::all().into_iter().find(|known| known.name == *named && parts.contains_key(*named));
+        let there = experiment.map(|known| (known.steps)(deployment)).unwrap_or_default();
+        if let Some(none) = shows_at.iter().find(|step| !there.iter().any(|known| known == *step)) {
+            return Err(format!("`{named}` has no step `{none}`: {there:?}").into());
+        }
+        if shows_at.is_empty() {
+            parts.remove(*named);
+        } else {
+            parts.insert((*named).to_owned(), Part::Steps(shows_at.iter().map(|step| (*step).to_owned()).collect()));
+        }
+    }
+    Ok((!row.shows_at.is_empty()).then_some(parts))
+}
+
 /// Runs the twin: everything that is judged must hold, but for the limits of the deployment. A claim that reads every
 /// history may be left open for want of samples, unless a row asks for it (`must`).
 pub(crate) fn conforms(shape: &Shape, experiments: &[&'static str], must: &BTreeSet<&str>) -> Result<(), Failed> {
     let pressure = Pressure::since_now();
-    let (record, folder) = certify(shape.deployment(Vec::new())?, experiments)?;
+    let (record, folder) = certify(shape.deployment(Vec::new())?, experiments, None)?;
     record::conforming(&format!("{}: {}", shape.name, experiments.join(", ")), false, shape.limits, &record);
     let mut wrong = doubt::accuses(&record, folder.path())?;
     for claim in &record.claims {
@@ -69,7 +89,7 @@ pub(crate) fn conforms(shape: &Shape, experiments: &[&'static str], must: &BTree
 /// Runs the twin once more, with both cores kept busy if `busy`: nothing may be violated but the limits of the deployment; what cannot be told may be left open.
 pub(crate) fn raises_no_alarm(shape: &Shape, experiments: &[&'static str], busy: bool) -> Result<(), Failed> {
     let burning = if busy { Burning::start()? } else { Burning::default() };
-    let certified = certify(shape.deployment(Vec::new())?, experiments);
+    let certified = certify(shape.deployment(Vec::new())?, experiments, None);
     burning.stop();
     let (record, folder) = certified?;
     record::conforming(&format!("{}: {}", shape.name, experiments.join(", ")), busy, shape.limits, &record);
@@ -117,8 +137,10 @@ pub(crate) fn is_caught(row: &Row) -> Result<(), Failed> {
         return Err(format!("{limit} must see it, and is broken on `{}` without it: a limit", shape.name).into());
     }
     let deployment = shape.deployment(vec![row.defect.name().to_owned()])?;
+    let experiments = experiments(row);
+    let parts = parts(row, &deployment, &experiments)?;
     let pressure = Pressure::since_now();
-    let (record, folder) = certify(deployment, &experiments(row))?;
+    let (record, folder) = certify(deployment, &experiments, parts)?;
     record::defect(row, shape.limits, &record);
     let mut wrong = Vec::new();
     for claim in row.must() {
@@ -172,7 +194,7 @@ fn informed(experiments: &[&str]) -> Vec<String> {
     informed.map(|claim| claim.id.to_owned()).collect()
 }
 
-fn certify(deployment: Deployment, experiments: &[&str]) -> Result<(RunRecord, TempDir), Failed> {
+fn certify(deployment: Deployment, experiments: &[&str], parts: Option<Parts>) -> Result<(RunRecord, TempDir), Failed> {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let found = adapters::builtin().iter().find(|adapter| adapter.name == "reference").ok_or("no reference adapter")?;
     let adapter = found.adapter().map_err(|error| error.to_string())?;
@@ -185,8 +207,9 @@ fn certify(deployment: Deployment, experiments: &[&str]) -> Result<(RunRecord, T
         seed: Seed(SEED),
         scale: SCALE,
         only: informed(experiments),
-        parts: None,
+        parts,
     };
+    let wanted = request.parts.as_ref().map_or(experiments.len(), BTreeMap::len);
     let options = RuntimeOptions {
         run: run_id.clone(),
         folder: folder.path().join("labs"),
@@ -226,7 +249,7 @@ fn certify(deployment: Deployment, experiments: &[&str]) -> Result<(RunRecord, T
         }
         certified.map_err(|error| Failed::from(error.to_string()))
     })?;
-    if record.experiments.len() != experiments.len() {
+    if record.experiments.len() != wanted {
         return Err(format!("of {experiments:?} {} were run", record.experiments.len()).into());
     }
     Ok((record, folder))
