@@ -58,7 +58,7 @@ pub(crate) fn in_containers(family: &Family) -> Result<(), Failed> {
     let request = request(family.deployment, family.in_containers, 0.1)?;
     let certified = executor()?.block_on(async {
         let docker = DockerRuntime::new(options.clone(), tools()).await.map_err(|error| error.to_string())?;
-        certify(&request, Arc::new(docker), &options, folder.path(), 2).await
+        certify(&request, Arc::new(docker), &options, folder.path(), 1).await
     })?;
     stands(family.in_containers, &certified, &pressure)
 }

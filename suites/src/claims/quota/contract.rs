@@ -4,9 +4,11 @@
 //! a window ends. A told time counts from some moment between the sending of its request and its answer.
 
 use super::marks::QUOTA_WINDOW_MS;
+use super::rounds::{STARVED_NEAR_NS, starved};
 use super::{AT_ONCE, LONE, TOLD};
 use crate::claims::common::{Seen, count, decided_by, doubt, late_doubt, nanos, record_doubt, stream, unless};
 use crate::claims::configuration::{telling, words};
+use crate::claims::stalls::Stalls;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::history::event::told;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
@@ -95,6 +97,11 @@ struct Found {
     reject: u16,
     /// How many of each kind, and the first with its events.
     broken: BTreeMap<&'static str, (u64, String, Vec<EventRef>)>,
+    /// Whether the machine stood still near the requests of the client that is read, for so long that a store which is fine can seem lost:
+    /// its replica may have counted by itself then.
+    starved: bool,
+    /// The client of which only that explains what was seen.
+    excused: Option<Name>,
     edge: u64,
     resets: u64,
     remaining: u64,
@@ -103,6 +110,11 @@ struct Found {
 
 impl Found {
     fn broke(&mut self, history: &History, kind: &'static str, seen: &Seen<'_>, what: &str) {
+        // Whoever counts by itself still answers as declared, and tells the one time as the other.
+        if self.starved && ![STATUS, RETRY].contains(&kind) {
+            self.excused.get_or_insert(seen.asked.key);
+            return;
+        }
         let (times, first, events) = self.broken.entry(kind).or_default();
         *times = times.saturating_add(1);
         if first.is_empty() {
@@ -200,6 +212,11 @@ impl Found {
         }
     }
 
+    /// What may be admitted around an edge: the end of one window and the beginning of the next.
+    fn most(&self) -> u64 {
+        self.quota.saturating_mul(2)
+    }
+
     /// Admitted within half a window before and after an edge that was told: less of both for what is not known of the edge.
     fn edge_of(&mut self, client: &Client<'_>, seen: &Seen<'_>, reset: u64) {
         let half = client.window / 2;
@@ -207,7 +224,12 @@ impl Found {
         let to = seen.sent.saturating_add(reset).saturating_add(half);
         let before = |at: u64| client.arrived.partition_point(|arrived| *arrived < at);
         let admitted = before(to).saturating_sub(before(from));
-        self.edge = self.edge.max(u64::try_from(admitted).unwrap_or(u64::MAX));
+        let admitted = u64::try_from(admitted).unwrap_or(u64::MAX);
+        if self.starved && admitted > self.most() {
+            self.excused.get_or_insert(seen.asked.key);
+        } else {
+            self.edge = self.edge.max(admitted);
+        }
     }
 }
 
@@ -223,16 +245,21 @@ pub(super) fn quo_08(scope: &Scope<'_>) -> Verdict {
         e: nanos(scope.parameters.latency("e")),
         reject: (400..=599_u16).find(|status| (f64::from(*status) - declared).abs() < 0.5).unwrap_or(429),
         broken: BTreeMap::new(),
+        starved: false,
+        excused: None,
         edge: 0,
         resets: 0,
         remaining: 0,
         restored: 0,
     };
     let clients = clients(history);
+    let stalls = if scope.deployment.store.is_some() { Stalls::of(history) } else { Stalls::default() };
     for client in clients.values() {
+        let mut asked = client.lone.iter().map(|(seen, _)| seen).chain(&client.at_once);
+        found.starved = asked.any(|seen| stalls.touch(seen.sent, seen.ended(), STARVED_NEAR_NS));
         found.read(history, client);
     }
-    let most = quota.saturating_mul(2);
+    let most = found.most();
     if found.edge > most {
         let events = history.others().next().map(|(event, _)| history.reference(event));
         let words = format!("{} were admitted within one window around an edge", found.edge);
@@ -277,7 +304,8 @@ pub(super) fn quo_08(scope: &Scope<'_>) -> Verdict {
         "each client is alone on its key and at one replica: Remaining over several replicas is an estimate".to_owned(),
     ];
     let held = Verdict::holds(MINIMUM, Evidence { samples, numbers, notes });
-    unless(held, doubt(history).or(missing))
+    let busy = found.excused.map(|key| starved(history, &format!("key `{}`", history.text(key))));
+    unless(held, doubt(history).or(busy).or(missing))
 }
 
 #[cfg(test)]

@@ -51,12 +51,12 @@ pub(crate) struct Round<'h> {
 }
 
 /// How far from a request a stall may be to have touched it.
-const STARVED_NEAR_NS: u64 = 250_000_000;
+pub(super) const STARVED_NEAR_NS: u64 = 250_000_000;
 
-/// `machine-busy`, for rounds in which too much was admitted while the machine stood still.
+/// `machine-busy`, where more was admitted than allowed, or otherwise than was told, while the machine stood still.
 pub(crate) fn starved(history: &History, label: &str) -> Reason {
     let text = format!(
-        "`{}`: {label}: more was admitted than allowed, but the machine stood still for {STALL_MS:.0} ms and more in it",
+        "`{}`: {label}: not what a counter in a store shows, but the machine stood still for {STALL_MS:.0} ms and more in it",
         history.experiment()
     );
     Reason::new("machine-busy", text)

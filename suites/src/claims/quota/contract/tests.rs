@@ -1,6 +1,9 @@
 use super::super::CLAIMS;
 use super::*;
-use crate::claims::sample::{anything, doubted_effects_never_accuse, explanation, judge, nothing, reason};
+use crate::claims::sample::{
+    anything, deployment, doubted_effects_never_accuse, explanation, judge, judge_on, nothing, reason,
+};
+use gatecrash_model::deployment::{Store, StoreKind, StoreScope};
 use gatecrash_model::history::build::{HistoryBuilder, call};
 use gatecrash_model::operation::Operation;
 use gatecrash_model::verdict::Observed;
@@ -104,6 +107,26 @@ fn nothing_told_and_a_late_harness_show_nothing() {
     let mut late = history(Wrong { remaining: 3, ..Wrong::default() });
     late.at_ms(8_000).late(200_000);
     assert_eq!(reason(&verdict(late)).0, "harness-late");
+}
+
+/// Whoever takes its store for lost, because the machine stood still, counts by itself: that is not what it told. A wrong status is wrong anyway.
+#[test]
+fn a_machine_that_stands_still_excuses_what_a_replica_counts_alone() {
+    let stalled = |wrong: Wrong, clients: u64| {
+        let mut told = history(wrong);
+        for turn in 0..clients {
+            told.at_ms(1_000 + turn * 100_000 + 13_050).late(70_000);
+        }
+        let mut deployment = deployment();
+        deployment.store = Some(Store { kind: StoreKind::Stub, scope: StoreScope::Site });
+        judge_on(&deployment, CLAIMS, "QUO-08", &[&told.build()])
+    };
+    let lie = Wrong { remaining: 3, ..Wrong::default() };
+    assert_eq!(stalled(lie, 2).observed(), Observed::Violated);
+    let all = stalled(lie, 3);
+    assert_eq!(reason(&all).0, "machine-busy", "{all:?}");
+    assert_eq!(stalled(Wrong { status: Some(403), ..Wrong::default() }, 3).observed(), Observed::Violated);
+    assert_eq!(stalled(Wrong::default(), 3).observed(), Observed::Holds);
 }
 
 proptest! {
