@@ -5,8 +5,8 @@ use super::rounds::{Rounds, cluster};
 use crate::claims::quota::marks::QUOTA_WINDOW_MS;
 use crate::claims::quota::{AT_ONCE, LONE, TOLD};
 use crate::experiment::{Experiment, single};
-use futures::FutureExt;
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
+use futures::{FutureExt, StreamExt, stream};
 use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Target, Told};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Policy;
@@ -24,6 +24,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 
 /// How many clients there are.
 const CLIENTS: usize = 3;
+/// Requests of one client at the same time.
+const TOGETHER: usize = 8;
 /// Requests that a client sends one after the other before its quota is spent.
 const LAST: u32 = 12;
 /// After a reset a client waits so much longer: what QUO-08 allows (`e`), and more.
@@ -44,14 +46,19 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let route = lab.route(&[Policy::Quota], &[Policy::ClientId]).or_else(|_| lab.route(&[Policy::Quota], &[]))?;
     let (_, replicas) = cluster(&lab);
     let mut rounds = Rounds::new(&lab)?;
+    let (quota, window) = (lab.deployment().quota.limit, rounds.window);
     let mut clients = Vec::new();
     for replica in replicas.iter().cycle().take(CLIENTS) {
         let key = rounds.next_key().await?;
-        let (quota, window) = (lab.deployment().quota.limit, rounds.window);
         clients.push(Client { lab: &lab, route: &route, replica: replica.name.clone(), key, quota, window });
     }
     lab.phase("steady", "");
-    try_join_all(clients.iter().map(Client::tell)).await.map(drop)
+    let again = try_join_all(clients.iter().map(Client::tell)).await?;
+    let mut anew = Vec::new();
+    for (client, _) in clients.iter().zip(again).filter(|(_, again)| *again) {
+        anew.push(Client { key: rounds.next_key().await?, replica: client.replica.clone(), ..*client });
+    }
+    try_join_all(anew.iter().map(Client::tell)).await.map(drop)
 }
 
 impl Client<'_> {
@@ -59,8 +66,10 @@ impl Client<'_> {
         Call::new(stream, Target::Replica(self.replica.clone()), self.route, &self.key).timeout(WITHIN)
     }
 
+    /// Asks so often, a few at the same time: all of them at once would be a load that has a store seem lost.
     async fn at_once(&self, count: u32) {
-        join_all((0..count).map(|_| self.lab.call(self.call(AT_ONCE)))).await;
+        let ask = |_| async { drop(self.lab.call(self.call(AT_ONCE)).await) };
+        stream::iter(0..count).for_each_concurrent(TOGETHER, ask).await;
     }
 
     /// One request; what it was told, and whether it was served.
@@ -74,8 +83,9 @@ impl Client<'_> {
         told.reset.or(told.retry_after).unwrap_or(self.window).min(self.window * 2)
     }
 
-    async fn tell(&self) -> Result<(), LabError> {
-        let lab = self.lab;
+    /// The whole of it; whether the machine stood still meanwhile, so that it has to be told again by another client.
+    async fn tell(&self) -> Result<bool, LabError> {
+        let (lab, from) = (self.lab, self.lab.now());
         lab.mark(QUOTA_WINDOW_MS, &self.key, i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX));
         self.at_once(self.quota.saturating_sub(LAST)).await;
         for _ in 0..LAST.saturating_mul(2) {
@@ -103,6 +113,6 @@ impl Client<'_> {
         lab.hold(edge.saturating_sub(spent) + MARGIN).await?;
         self.ask().await;
         self.at_once(self.quota.saturating_add(LAST)).await;
-        Ok(())
+        Ok(lab.must_repeat_round(from, self.window, &self.key))
     }
 }

@@ -27,6 +27,8 @@ use std::process::ExitCode;
 
 /// Trials side by side where the arguments do not say: most of the time a trial waits.
 const SIDE_BY_SIDE: usize = 3;
+/// Of those that compare latencies, which others that start move: fewer.
+const QUIETLY: usize = 2;
 /// Runs of conforming twins when the page is written; half of them on a busy machine, one at a time.
 const ALARMS: usize = 50;
 
@@ -43,7 +45,6 @@ fn main() -> ExitCode {
     }
     let (words, write) = page_wanted(words);
     let mut arguments = Arguments::from_iter(words);
-    arguments.test_threads.get_or_insert(SIDE_BY_SIDE);
     let rows = expected();
     let mut twins = Twins::new();
     for row in &rows {
@@ -62,11 +63,12 @@ fn main() -> ExitCode {
         (needs_quiet(&trial::experiments(&row)), Trial::test(name, move || trial::is_caught(&row)))
     });
     let (quiet, others): (Vec<_>, Vec<_>) = conforming.chain(defects).partition(|(quiet, _)| *quiet);
-    // Each kind by itself: what starts often moves the latencies that the others compare.
-    let run = |trials: Vec<(bool, Trial)>| {
+    // Each kind by itself.
+    let run = |at_once: usize, trials: Vec<(bool, Trial)>| {
+        let arguments = Arguments { test_threads: arguments.test_threads.or(Some(at_once)), ..arguments.clone() };
         libtest_mimic::run(&arguments, trials.into_iter().map(|(_, trial)| trial).collect()).has_failed()
     };
-    let has_failed = [run(quiet), run(others)].contains(&true);
+    let has_failed = [run(QUIETLY, quiet), run(SIDE_BY_SIDE, others)].contains(&true);
     let Some((path, date)) = write else { return if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS } };
     let alarms = |busy: bool| {
         let turns = again.iter().cycle().enumerate().take(ALARMS / 2).map(move |(turn, (shape, experiments))| {
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
         });
         turns.collect()
     };
+    arguments.test_threads.get_or_insert(QUIETLY);
     let idle = libtest_mimic::run(&arguments, alarms(false));
     // Two processes that take all they can get: with more than one trial they would be more.
     arguments.test_threads = Some(1);

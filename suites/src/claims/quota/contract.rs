@@ -10,7 +10,7 @@ use crate::claims::common::{Seen, count, decided_by, doubt, late_doubt, nanos, r
 use crate::claims::configuration::{telling, words};
 use crate::claims::stalls::Stalls;
 use gatecrash_model::claim::Scope;
-use gatecrash_model::history::event::told;
+use gatecrash_model::history::event::{mark, told};
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
 use gatecrash_model::{History, Name};
 use std::collections::BTreeMap;
@@ -73,6 +73,10 @@ fn clients(history: &History) -> BTreeMap<Name, Client<'_>> {
         if let Some(client) = clients.get_mut(&key) {
             client.window = u64::try_from(value).unwrap_or_default().saturating_mul(1_000_000);
         }
+    }
+    // What was told again, because the machine stood still in it, is judged there.
+    for (_, key, ..) in history.marks(mark::PROLONGED) {
+        clients.remove(&key);
     }
     for client in clients.values_mut() {
         client.arrived.sort_unstable();
