@@ -29,6 +29,8 @@ use std::process::ExitCode;
 const SIDE_BY_SIDE: usize = 3;
 /// Of those that compare latencies, which others that start move: fewer.
 const QUIETLY: usize = 2;
+/// Of those that overload a gateway: what cannot cope with that keeps the machine busy, too.
+const ALONE: usize = 1;
 /// Runs of conforming twins when the page is written; half of them on a busy machine, one at a time.
 const ALARMS: usize = 50;
 
@@ -56,19 +58,21 @@ fn main() -> ExitCode {
     let again: Vec<_> = twins.keys().cloned().collect();
     let conforming = twins.into_iter().map(|((shape, experiments), must)| {
         let name = format!("conforming::{}::{}", shape.name, experiments.join("+"));
-        (needs_quiet(&experiments), Trial::test(name, move || trial::conforms(&shape, &experiments, &must)))
+        (at_once(&experiments), Trial::test(name, move || trial::conforms(&shape, &experiments, &must)))
     });
     let defects = rows.into_iter().map(|row| {
         let name = format!("defect::{}", row.defect.name());
-        (needs_quiet(&trial::experiments(&row)), Trial::test(name, move || trial::is_caught(&row)))
+        (at_once(&trial::experiments(&row)), Trial::test(name, move || trial::is_caught(&row)))
     });
-    let (quiet, others): (Vec<_>, Vec<_>) = conforming.chain(defects).partition(|(quiet, _)| *quiet);
-    // Each kind by itself.
-    let run = |at_once: usize, trials: Vec<(bool, Trial)>| {
+    let mut trials: BTreeMap<usize, Vec<Trial>> = BTreeMap::new();
+    for (at_once, trial) in conforming.chain(defects) {
+        trials.entry(at_once).or_default().push(trial);
+    }
+    let mut has_failed = false;
+    for (at_once, trials) in trials {
         let arguments = Arguments { test_threads: arguments.test_threads.or(Some(at_once)), ..arguments.clone() };
-        libtest_mimic::run(&arguments, trials.into_iter().map(|(_, trial)| trial).collect()).has_failed()
-    };
-    let has_failed = [run(QUIETLY, quiet), run(SIDE_BY_SIDE, others)].contains(&true);
+        has_failed |= libtest_mimic::run(&arguments, trials).has_failed();
+    }
     let Some((path, date)) = write else { return if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS } };
     let alarms = |busy: bool| {
         let turns = again.iter().cycle().enumerate().take(ALARMS / 2).map(move |(turn, (shape, experiments))| {
@@ -90,12 +94,15 @@ fn main() -> ExitCode {
     if has_failed || idle.has_failed() || busy.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Whether one of the experiments compares latencies of a few milliseconds.
-fn needs_quiet(told: &[&str]) -> bool {
-    let overload = |name: &str| name == "overload";
-    experiments::all()
-        .iter()
-        .any(|known| told.contains(&known.name) && (experiments::runs_alone(known) || overload(known.name)))
+/// How many trials of these experiments may run side by side.
+fn at_once(told: &[&str]) -> usize {
+    let all = experiments::all();
+    let mut compared = all.iter().filter(|known| experiments::runs_alone(known)).map(|known| known.name);
+    match told {
+        told if told.contains(&"overload") => ALONE,
+        told if compared.any(|name| told.contains(&name)) => QUIETLY,
+        _ => SIDE_BY_SIDE,
+    }
 }
 
 /// Twins by deployment and experiments, with the claims that must hold there.

@@ -20,6 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+/// Experiments of one family side by side: families are, which is as much as two cores carry.
+const PARALLEL: usize = 1;
+
 /// Some claims of one family.
 pub(crate) struct Family {
     /// Its name.
@@ -46,7 +49,7 @@ pub(crate) fn in_processes(family: &Family) -> Result<(), Failed> {
     let request = request(family.deployment, family.claims, family.scale)?;
     let certified = executor()?.block_on(async {
         let runtime = Arc::new(ProcessRuntime::new(options.clone()));
-        certify(&request, runtime, &options, folder.path(), 2).await
+        certify(&request, runtime, &options, folder.path()).await
     })?;
     stands(family.claims, &certified, &pressure)
 }
@@ -58,7 +61,7 @@ pub(crate) fn in_containers(family: &Family) -> Result<(), Failed> {
     let request = request(family.deployment, family.in_containers, 0.1)?;
     let certified = executor()?.block_on(async {
         let docker = DockerRuntime::new(options.clone(), tools()).await.map_err(|error| error.to_string())?;
-        certify(&request, Arc::new(docker), &options, folder.path(), 1).await
+        certify(&request, Arc::new(docker), &options, folder.path()).await
     })?;
     stands(family.in_containers, &certified, &pressure)
 }
@@ -98,7 +101,6 @@ async fn certify(
     runtime: Arc<dyn Runtime>,
     options: &RuntimeOptions,
     folder: &Path,
-    parallel: usize,
 ) -> Result<RunRecord, Failed> {
     // A test that is killed leaves nothing behind, as the command line does not.
     let reaper = Reaper::start(&ReaperOptions {
@@ -108,7 +110,7 @@ async fn certify(
         delete: vec![folder.to_owned()],
         log: None,
     })?;
-    let planned = plan(request, &runtime.capabilities(), parallel);
+    let planned = plan(request, &runtime.capabilities(), PARALLEL);
     let stage = Stage {
         runtime,
         run: options.run.clone(),
@@ -116,7 +118,7 @@ async fn certify(
         tools: tools().display().to_string(),
         clock: Clock::start(),
         interrupt: tokio_util::sync::CancellationToken::new(),
-        parallel,
+        parallel: PARALLEL,
         version: "test".to_owned(),
         started: String::new(),
         repeat: "gatecrash certify".to_owned(),

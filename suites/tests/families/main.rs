@@ -20,13 +20,21 @@ use std::process::ExitCode;
 use std::sync::{PoisonError, RwLock};
 
 /// Trials side by side where the arguments do not say: most of the time a trial waits.
-const SIDE_BY_SIDE: usize = 2;
-/// A trial in containers is alone: what others start meanwhile keeps the engine, and with it every container, busy.
+const SIDE_BY_SIDE: usize = 3;
+/// A trial in containers is alone: what others start meanwhile keeps the engine, and with it every container, busy. So is the family that judges
+/// counters: in a stall of 60 ms a store seems lost.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// The families, the longest first. Quotas and revocations are judged over windows of a second and less: those are not made
-/// any shorter.
+/// The families: first the one that is alone in processes, too, then the longest first. Quotas and revocations are judged over
+/// windows of a second and less: those are not made any shorter.
 const FAMILIES: [Family; 13] = [
+    Family {
+        name: "quota",
+        deployment: "datapower-kubernetes",
+        scale: 0.1,
+        claims: &["QUO-01", "QUO-02", "QUO-03", "QUO-04", "QUO-05", "QUO-07", "QUO-08"],
+        in_containers: &["QUO-01", "QUO-02", "QUO-03", "QUO-04"],
+    },
     Family {
         name: "latency",
         deployment: "datapower-kubernetes",
@@ -40,13 +48,6 @@ const FAMILIES: [Family; 13] = [
         scale: 0.05,
         claims: &["CON-01", "CON-02", "CON-03", "CON-04"],
         in_containers: &["CON-01"],
-    },
-    Family {
-        name: "quota",
-        deployment: "datapower-kubernetes",
-        scale: 0.1,
-        claims: &["QUO-01", "QUO-02", "QUO-03", "QUO-04", "QUO-05", "QUO-07", "QUO-08"],
-        in_containers: &["QUO-01", "QUO-02", "QUO-03", "QUO-04"],
     },
     Family {
         name: "availability",
@@ -139,6 +140,10 @@ fn main() -> ExitCode {
     }
     let in_processes = FAMILIES.iter().map(|family| {
         Trial::test(format!("process::{}", family.name), || {
+            if family.name == "quota" {
+                let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+                return certify::in_processes(family);
+            }
             let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
             certify::in_processes(family)
         })

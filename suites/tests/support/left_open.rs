@@ -3,8 +3,10 @@
 use crate::pressure::Pressure;
 use gatecrash_model::Verdict;
 
-/// Why a claim may be left open for the machine's sake: too little was seen, too late, or on a machine that was not the same throughout.
-const FOR_THE_MACHINE: [&str; 4] = ["machine-busy", "harness-late", "no-steady-state", "too-few-samples"];
+/// Why a claim may be left open for the machine's sake: too little was seen, too late, or on a machine that was not the same throughout; or a
+/// replica that nobody had hurt answered its probes too late.
+const FOR_THE_MACHINE: [&str; 6] =
+    ["machine-busy", "harness-late", "no-steady-state", "too-few-samples", "platform-acted", "replica-out"];
 
 /// Whether `verdict` is left open for the machine's sake, and the machine was busy; then says so.
 #[expect(clippy::print_stderr, reason = "test programs with a main of their own")]

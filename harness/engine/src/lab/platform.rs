@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 /// A probe is never given less, however short the scale makes it: a busy machine is no hung replica.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(500);
+/// A harness later than this share of a probe's time does not know why nobody answered.
+const LATE_SHARE: u32 = 4;
 /// How long the platform may take to stop: it finishes the start that it is at, which the runtime bounds.
 const STOPS_WITHIN: Duration = Duration::from_secs(40);
 /// How often a wait looks.
@@ -109,15 +111,17 @@ impl Lab {
         }
     }
 
-    /// One look at a replica; each probe within `timeout`.
+    /// One look at a replica; each probe within `timeout`. What is not answered while the harness itself was late says nothing of the replica.
     async fn look_at(&self, name: &str, timeout: Duration) -> Seen {
+        let from = self.now();
         match self.inner.kit.runtime.state(&self.inner.network, name).await {
             RunState::Ended(_) => Seen::Ended,
             // The engine did not answer, or the replica was removed meanwhile.
             RunState::Absent => Seen::Nothing,
             RunState::Running | RunState::Paused => {
                 let (live, open) = join(self.is_live(name, timeout), self.is_open(name, timeout)).await;
-                Seen::Probed { live, open }
+                let late = self.inner.lateness.since(from) > timeout / LATE_SHARE;
+                if late && !(live && open) { Seen::Nothing } else { Seen::Probed { live, open } }
             }
         }
     }
