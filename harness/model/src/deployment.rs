@@ -304,6 +304,12 @@ impl Deployment {
         self.sites.iter().find(|site| site.name == name)
     }
 
+    /// Whether one store serves all sites.
+    #[must_use]
+    pub fn shares_store(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment)
+    }
+
     /// Name of the store that replicas of `site` use; `None` if there is none.
     #[must_use]
     pub fn store_of(&self, site: &str) -> Option<String> {

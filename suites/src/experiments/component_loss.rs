@@ -71,7 +71,7 @@ fn components(deployment: &Deployment) -> Vec<String> {
     if deployment.control_plane.is_some() {
         all.push(CONTROL_PLANE.to_owned());
     }
-    if deployment.store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment) {
+    if deployment.shares_store() {
         all.extend(deployment.sites.first().and_then(|site| deployment.store_of(&site.name)));
     }
     for site in &deployment.sites {

@@ -53,9 +53,10 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         clients.push(Client { lab: &lab, route: &route, replica: replica.name.clone(), key, quota, window });
     }
     lab.phase("steady", "");
-    let again = try_join_all(clients.iter().map(Client::tell)).await?;
+    let from = lab.now();
+    try_join_all(clients.iter().map(Client::tell)).await?;
     let mut anew = Vec::new();
-    for (client, _) in clients.iter().zip(again).filter(|(_, again)| *again) {
+    for client in clients.iter().filter(|client| lab.must_repeat_round(from, window, &client.key)) {
         anew.push(Client { key: rounds.next_key().await?, replica: client.replica.clone(), ..*client });
     }
     try_join_all(anew.iter().map(Client::tell)).await.map(drop)
@@ -83,9 +84,8 @@ impl Client<'_> {
         told.reset.or(told.retry_after).unwrap_or(self.window).min(self.window * 2)
     }
 
-    /// The whole of it; whether the machine stood still meanwhile, so that it has to be told again by another client.
-    async fn tell(&self) -> Result<bool, LabError> {
-        let (lab, from) = (self.lab, self.lab.now());
+    async fn tell(&self) -> Result<(), LabError> {
+        let lab = self.lab;
         lab.mark(QUOTA_WINDOW_MS, &self.key, i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX));
         self.at_once(self.quota.saturating_sub(LAST)).await;
         for _ in 0..LAST.saturating_mul(2) {
@@ -113,6 +113,6 @@ impl Client<'_> {
         lab.hold(edge.saturating_sub(spent) + MARGIN).await?;
         self.ask().await;
         self.at_once(self.quota.saturating_add(LAST)).await;
-        Ok(lab.must_repeat_round(from, self.window, &self.key))
+        Ok(())
     }
 }

@@ -15,7 +15,7 @@ use futures::future::{join_all, try_join_all};
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Target, Token, TrafficSpec};
 use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
-use gatecrash_model::deployment::{Policy, StoreScope};
+use gatecrash_model::deployment::Policy;
 use gatecrash_model::fault::{Direction, Fault, NetworkFault};
 use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::stream;
@@ -51,8 +51,7 @@ const FASTEST_PER_S: f64 = 50.0;
 const LOAD_PER_S: f64 = 20.0;
 
 fn steps(deployment: &Deployment) -> Vec<String> {
-    let shared = deployment.sites.len() > 1
-        && deployment.store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment);
+    let shared = deployment.sites.len() > 1 && deployment.shares_store();
     let wan = [WAN_CUT].into_iter().filter(|_| shared);
     named([REVOKE_IN_RESTART, RESTART_ONE, RESTART_ALL].into_iter().chain(wan))
 }
@@ -144,7 +143,7 @@ async fn cut_off(
     elsewhere: &[Replica],
     every: Duration,
 ) -> Result<(), LabError> {
-    let shared = lab.deployment().store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment);
+    let shared = lab.deployment().shares_store();
     if !shared || elsewhere.is_empty() {
         return Ok(());
     }

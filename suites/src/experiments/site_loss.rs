@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::try_join_all;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions};
 use gatecrash_model::claim::Capability;
-use gatecrash_model::deployment::{CLIENT, StoreScope};
+use gatecrash_model::deployment::CLIENT;
 use gatecrash_model::fault::{Fault, LinkId, NetworkFault};
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
 
 /// The ways of all sites but the first to what they share, which is at the first.
 fn between_sites(lab: &Lab) -> Vec<LinkId> {
-    let shared = lab.deployment().store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment);
+    let shared = lab.deployment().shares_store();
     let (Some(first), true) = (lab.sites().first(), shared) else { return Vec::new() };
     let store = lab.deployment().store_of(&first.name).unwrap_or_default();
     let others = lab.replicas().into_iter().filter(|replica| replica.site != first.name);

@@ -97,11 +97,13 @@ fn main() -> ExitCode {
 /// How many trials of these experiments may run side by side.
 fn at_once(told: &[&str]) -> usize {
     let all = experiments::all();
-    let mut compared = all.iter().filter(|known| experiments::runs_alone(known)).map(|known| known.name);
-    match told {
-        told if told.contains(&"overload") => ALONE,
-        told if compared.any(|name| told.contains(&name)) => QUIETLY,
-        _ => SIDE_BY_SIDE,
+    let compares = all.iter().any(|known| told.contains(&known.name) && experiments::runs_alone(known));
+    if told.contains(&"overload") {
+        ALONE
+    } else if compares {
+        QUIETLY
+    } else {
+        SIDE_BY_SIDE
     }
 }
 

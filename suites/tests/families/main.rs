@@ -21,8 +21,9 @@ use std::sync::{PoisonError, RwLock};
 
 /// Trials side by side where the arguments do not say: most of the time a trial waits.
 const SIDE_BY_SIDE: usize = 3;
-/// A trial in containers is alone: what others start meanwhile keeps the engine, and with it every container, busy. So is the family that judges
-/// counters: in a stall of 60 ms a store seems lost.
+/// The family that is alone in processes, too: it judges counters, and in a stall of 60 ms a store seems lost.
+const ALONE: &str = "quota";
+/// A trial in containers is alone: what others start meanwhile keeps the engine, and with it every container, busy.
 static MACHINE: RwLock<()> = RwLock::new(());
 
 /// The families: first the one that is alone in processes, too, then the longest first. Quotas and revocations are judged over
@@ -140,11 +141,9 @@ fn main() -> ExitCode {
     }
     let in_processes = FAMILIES.iter().map(|family| {
         Trial::test(format!("process::{}", family.name), || {
-            if family.name == "quota" {
-                let _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
-                return certify::in_processes(family);
-            }
-            let _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+            let is_alone = family.name == ALONE;
+            let _alone = is_alone.then(|| MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+            let _shared = (!is_alone).then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));
             certify::in_processes(family)
         })
     });

@@ -49,7 +49,7 @@ pub(super) fn support(deployment: &Deployment, redis: bool) -> Vec<Support> {
     if deployment.control_plane.is_some() {
         all.push(fixture(CONTROL_PLANE.to_owned(), "", Role::ControlPlane));
     }
-    if deployment.store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment) {
+    if deployment.shares_store() {
         all.push(Support { name: "store".to_owned(), site: String::new(), program: store() });
     }
     for site in &deployment.sites {

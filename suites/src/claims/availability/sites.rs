@@ -5,7 +5,6 @@ use super::{FIRST_LOST, KILL, LINK, MOVED, RETURNS, SECOND_LOST};
 use crate::claims::common::{Phase, count, decided_by, doubt, end_of, len, nanos, phases, seconds, unless};
 use gatecrash_model::History;
 use gatecrash_model::claim::Scope;
-use gatecrash_model::deployment::StoreScope;
 use gatecrash_model::history::EventKind;
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
 
@@ -218,7 +217,7 @@ pub(super) fn avl_05(scope: &Scope<'_>) -> Verdict {
             None if needed => found.few(format!("it was never seen: {when}")),
             None => notes.push(format!("not seen, as the sites share nothing: {when}")),
         };
-    let shared = scope.deployment.store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment);
+    let shared = scope.deployment.shares_store();
     stretch("settle", KILL, "after the killed site came back", true);
     stretch("hold", LINK, "the way between the sites cut", shared);
     stretch("settle", LINK, "after the way between the sites was cut", shared);

@@ -54,6 +54,8 @@ struct Client<'h> {
     /// Arrivals of both, ns.
     arrived: Vec<u64>,
     window: u64,
+    /// Whether it was told again by another client, because the machine stood still.
+    repeated: bool,
 }
 
 fn clients(history: &History) -> BTreeMap<Name, Client<'_>> {
@@ -74,9 +76,10 @@ fn clients(history: &History) -> BTreeMap<Name, Client<'_>> {
             client.window = u64::try_from(value).unwrap_or_default().saturating_mul(1_000_000);
         }
     }
-    // What was told again, because the machine stood still in it, is judged there.
     for (_, key, ..) in history.marks(mark::PROLONGED) {
-        clients.remove(&key);
+        if let Some(client) = clients.get_mut(&key) {
+            client.repeated = true;
+        }
     }
     for client in clients.values_mut() {
         client.arrived.sort_unstable();
@@ -104,7 +107,9 @@ struct Found {
     /// Whether the machine stood still near the requests of the client that is read, for so long that a store which is fine can seem lost:
     /// its replica may have counted by itself then.
     starved: bool,
-    /// The client of which only that explains what was seen.
+    /// Whether the client that is read was told again: it is there that what a replica tells is judged.
+    repeated: bool,
+    /// The client of which only that the machine stood still explains what was seen.
     excused: Option<Name>,
     edge: u64,
     resets: u64,
@@ -115,8 +120,7 @@ struct Found {
 impl Found {
     fn broke(&mut self, history: &History, kind: &'static str, seen: &Seen<'_>, what: &str) {
         // Whoever counts by itself still answers as declared, and tells the one time as the other.
-        if self.starved && ![STATUS, RETRY].contains(&kind) {
-            self.excused.get_or_insert(seen.asked.key);
+        if ![STATUS, RETRY].contains(&kind) && self.excuses(seen) {
             return;
         }
         let (times, first, events) = self.broken.entry(kind).or_default();
@@ -131,6 +135,14 @@ impl Found {
 
     fn rejected(&self, seen: &Seen<'_>) -> bool {
         seen.status() == self.reject && seen.arrived.is_none()
+    }
+
+    /// Whether what the client of `seen` shows may be what a replica counted by itself; notes whom nobody was told again for.
+    fn excuses(&mut self, seen: &Seen<'_>) -> bool {
+        if self.starved && !self.repeated {
+            self.excused.get_or_insert(seen.asked.key);
+        }
+        self.starved || self.repeated
     }
 
     fn read(&mut self, history: &History, client: &Client<'_>) {
@@ -229,9 +241,7 @@ impl Found {
         let before = |at: u64| client.arrived.partition_point(|arrived| *arrived < at);
         let admitted = before(to).saturating_sub(before(from));
         let admitted = u64::try_from(admitted).unwrap_or(u64::MAX);
-        if self.starved && admitted > self.most() {
-            self.excused.get_or_insert(seen.asked.key);
-        } else {
+        if admitted <= self.most() || !self.excuses(seen) {
             self.edge = self.edge.max(admitted);
         }
     }
@@ -250,6 +260,7 @@ pub(super) fn quo_08(scope: &Scope<'_>) -> Verdict {
         reject: (400..=599_u16).find(|status| (f64::from(*status) - declared).abs() < 0.5).unwrap_or(429),
         broken: BTreeMap::new(),
         starved: false,
+        repeated: false,
         excused: None,
         edge: 0,
         resets: 0,
@@ -261,6 +272,7 @@ pub(super) fn quo_08(scope: &Scope<'_>) -> Verdict {
     for client in clients.values() {
         let mut asked = client.lone.iter().map(|(seen, _)| seen).chain(&client.at_once);
         found.starved = asked.any(|seen| stalls.touch(seen.sent, seen.ended(), STARVED_NEAR_NS));
+        found.repeated = client.repeated;
         found.read(history, client);
     }
     let most = found.most();

@@ -10,7 +10,6 @@ use crate::claims::common::{
 };
 use crate::claims::lives::{Decision, Lives, Offences, decide, ended_at, telling_event};
 use gatecrash_model::claim::Scope;
-use gatecrash_model::deployment::StoreScope;
 use gatecrash_model::history::{Event, OperationView, ReplicaState};
 use gatecrash_model::operation::Verb;
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
@@ -456,7 +455,7 @@ pub(super) fn tok_04(scope: &Scope<'_>) -> Verdict {
         Some(Reason::new("too-few-samples", text))
     };
     // Sites that share nothing have no way between them that could be cut.
-    let wan = scope.deployment.store.as_ref().is_some_and(|store| store.scope == StoreScope::Deployment);
+    let wan = scope.deployment.shares_store();
     let not_cut = || {
         let missing = missing(&found.caught_up).filter(|_| wan)?;
         let text =

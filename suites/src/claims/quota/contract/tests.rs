@@ -128,18 +128,19 @@ fn a_machine_that_stands_still_excuses_what_a_replica_counts_alone() {
     assert_eq!(stalled(Wrong { status: Some(403), ..Wrong::default() }, 3).observed(), Observed::Violated);
     assert_eq!(stalled(Wrong::default(), 3).observed(), Observed::Holds);
     // Told again by others, it is their answers that count.
-    let again = |repeated: bool| {
+    let again = |repeated: bool, status: u16| {
         let mut told = history(Wrong::default());
         told.at_ms(400_000).mark(QUOTA_WINDOW_MS, "d", 10_000);
         let op = told.rejected(lone("d"), 429);
         tell(&mut told, op, 3, 3_000, Wrong::default());
-        told.at_ms(400_010).rejected(lone("d"), 429);
+        told.at_ms(400_010).rejected(lone("d"), status);
         if repeated {
             told.at_ms(400_020).mark(mark::PROLONGED, "d", 70_000);
         }
         verdict(told).observed()
     };
-    assert_eq!((again(false), again(true)), (Observed::Violated, Observed::Holds));
+    assert_eq!((again(false, 429), again(true, 429)), (Observed::Violated, Observed::Holds));
+    assert_eq!(again(true, 403), Observed::Violated);
 }
 
 proptest! {
