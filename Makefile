@@ -24,6 +24,7 @@ test: fmt clippy doc deps tools
 		echo "make test: cargo-nextest is not installed; cargo test runs the same tests"; \
 		$(CARGO) test --workspace --no-fail-fast; \
 	fi
+	@echo "make test: told one defect for each claim; \`make discern\` tells all of them, and their conforming twins"
 	@docker version >/dev/null 2>&1 || echo "make test: skipped what needs containers: no container engine answers"
 	@test -x target/tools/envoy || echo "make test: skipped the certification of Envoy: \`make envoy\` did not succeed (see above)"
 	@test -x target/tools/redis/redis-server || command -v redis-server >/dev/null || \
@@ -62,7 +63,8 @@ certify-all: tools
 	$(CARGO) build --release -p gatecrash
 	@sh scripts/certify-all.sh target/release/gatecrash $(ARGS)
 
-# The twins run once more for false alarms, half of the time with both cores kept busy.
+# Every defect and, as `make test` does not, the conforming twin of each; twins run fifty times more for false alarms, half of them with both cores
+# kept busy.
 discern:
 	$(CARGO) test --workspace --test discernment -- --write "$(CURDIR)/suites/DISCERNMENT.md" --date "$$(date -u +%Y-%m-%d)"
 

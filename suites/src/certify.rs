@@ -16,6 +16,7 @@ use futures::FutureExt as _;
 use gatecrash_engine::clock::Clock;
 use gatecrash_engine::lab::{Kit, Lab, LabError};
 use gatecrash_engine::link::Links;
+use gatecrash_engine::machine::Room;
 use gatecrash_engine::recorder;
 use gatecrash_engine::runtime::{Program, Runtime};
 use gatecrash_model::adapter::Adapter;
@@ -176,6 +177,7 @@ pub async fn run(
     };
     let places = stage.parallel.max(1);
     let turns = Arc::new(Semaphore::new(places));
+    let room = Arc::new(Room::default());
     // What stops the labs: the user, or a lab that shows that no other can do better.
     let stop = kit.interrupt.clone();
     let mut under_way = JoinSet::new();
@@ -184,6 +186,8 @@ pub async fn run(
         // Who runs alone takes every place.
         let wanted = if experiments::runs_alone(&planned.experiment) { places } else { 1 };
         let turn = Arc::clone(&turns).acquire_many_owned(u32::try_from(wanted).unwrap_or(u32::MAX)).await;
+        // And none begins beside others before the machine has room for it.
+        let place = kit.interrupt.run_until_cancelled(room.enter()).await;
         let (experiment, part, kit, stop) = (planned.experiment, planned.part.clone(), kit.clone(), stop.clone());
         let (deployment, progress) = (request.deployment.scaled(request.scale), Arc::clone(&progress));
         under_way.spawn(async move {
@@ -198,7 +202,7 @@ pub async fn run(
             if told.is_fatal() {
                 stop.cancel();
             }
-            drop(turn);
+            drop((turn, place));
             let problem = told.problem();
             progress(Progress::Finished { experiment: told.name.to_owned(), wall: told.wall, problem });
             told

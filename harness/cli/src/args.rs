@@ -89,7 +89,7 @@ pub(crate) struct Certify {
     /// Folder for histories and reports [default: target/gatecrash/<run>]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Experiments at the same time, 1 to 64 [default: from the number of cores and the runtime]
+    /// Experiments at the same time, as far as the machine has room, 1 to 64 [default: from the number of cores and the runtime]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) parallel: Option<u16>,
 }

@@ -11,6 +11,7 @@ pub mod control;
 pub mod executable;
 pub mod lab;
 pub mod link;
+pub mod machine;
 pub mod pacer;
 pub mod priority;
 pub mod probe;

@@ -37,7 +37,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const PER_S: f64 = 100.0;
 /// How long slow requests take, and how many there are at a time.
 const SLOW: Duration = Duration::from_secs(8);
-const SLOW_CLIENTS: usize = 4;
+const SLOW_CLIENTS: usize = 12;
 /// How long a request may take that is not slow on purpose: whether it is lost is what counts.
 const WITHIN: Duration = Duration::from_secs(5);
 /// How long a replica that was asked to end is waited for.

@@ -3,7 +3,7 @@
 use crate::deployments::{Shape, shape};
 use crate::left_open::left_open;
 use crate::pressure::Pressure;
-use crate::{doubt, record};
+use crate::{doubt, record, room};
 use gatecrash_engine::clock::Clock;
 use gatecrash_engine::priority;
 use gatecrash_engine::reaper::{Reaper, ReaperOptions};
@@ -70,6 +70,7 @@ fn parts(row: &Row, deployment: &Deployment, experiments: &[&'static str]) -> Re
 /// Runs the twin: everything that is judged must hold, but for the limits of the deployment. A claim that reads every
 /// history may be left open for want of samples, unless a row asks for it (`must`).
 pub(crate) fn conforms(shape: &Shape, experiments: &[&'static str], must: &BTreeSet<&str>) -> Result<(), Failed> {
+    let _place = room::enter()?;
     let pressure = Pressure::since_now();
     let (record, folder) = certify(shape.deployment(Vec::new())?, experiments, None)?;
     record::conforming(&format!("{}: {}", shape.name, experiments.join(", ")), false, shape.limits, &record);
@@ -88,6 +89,7 @@ pub(crate) fn conforms(shape: &Shape, experiments: &[&'static str], must: &BTree
 
 /// Runs the twin once more, with both cores kept busy if `busy`: nothing may be violated but the limits of the deployment; what cannot be told may be left open.
 pub(crate) fn raises_no_alarm(shape: &Shape, experiments: &[&'static str], busy: bool) -> Result<(), Failed> {
+    let _place = room::enter()?;
     let burning = if busy { Burning::start()? } else { Burning::default() };
     let certified = certify(shape.deployment(Vec::new())?, experiments, None);
     burning.stop();
@@ -139,6 +141,7 @@ pub(crate) fn is_caught(row: &Row) -> Result<(), Failed> {
     let deployment = shape.deployment(vec![row.defect.name().to_owned()])?;
     let experiments = experiments(row);
     let parts = parts(row, &deployment, &experiments)?;
+    let _place = room::enter()?;
     let pressure = Pressure::since_now();
     let (record, folder) = certify(deployment, &experiments, parts)?;
     record::defect(row, shape.limits, &record);

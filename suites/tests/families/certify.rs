@@ -1,7 +1,9 @@
 //! Certifies a deployment that comes with gatecrash for some claims, and holds every one of them to its profile.
 
+use crate::doubt;
 use crate::left_open::left_open;
 use crate::pressure::Pressure;
+use crate::room;
 use gatecrash_engine::clock::Clock;
 use gatecrash_engine::priority;
 use gatecrash_engine::reaper::{Reaper, ReaperOptions};
@@ -44,6 +46,7 @@ pub(crate) fn executor() -> std::io::Result<tokio::runtime::Runtime> {
 
 /// Every claim of the family, in processes.
 pub(crate) fn in_processes(family: &Family) -> Result<(), Failed> {
+    let _place = room::enter()?;
     let (folder, pressure) = (tempfile::tempdir()?, Pressure::since_now());
     let options = options(folder.path())?;
     let request = request(family.deployment, family.claims, family.scale)?;
@@ -51,6 +54,10 @@ pub(crate) fn in_processes(family: &Family) -> Result<(), Failed> {
         let runtime = Arc::new(ProcessRuntime::new(options.clone()));
         certify(&request, runtime, &options, folder.path()).await
     })?;
+    let accused = doubt::accuses(&certified, folder.path())?;
+    if !accused.is_empty() {
+        return Err(accused.join("\n").into());
+    }
     stands(family.claims, &certified, &pressure)
 }
 
