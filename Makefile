@@ -17,7 +17,7 @@ help:
 
 test: fmt clippy doc deps tools
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace --no-fail-fast -E 'not (binary(discernment) | binary(families))' && \
+		$(CARGO) nextest run --workspace --no-fail-fast --test-threads $$(($$(nproc) * 2)) -E 'not (binary(discernment) | binary(families))' && \
 		$(CARGO) test --workspace --no-fail-fast --test families --test discernment && \
 		$(CARGO) test --workspace --doc; \
 	else \

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// How long an event waits for earlier ones that are still under way.
 pub const REORDER: Duration = Duration::from_millis(400);
+/// How long the writer rests between two looks: an event that found it waiting would have to wake it, several times for each request.
+const REST: Duration = Duration::from_millis(10);
 
 /// What the kernel sends a process that writes past its limit for files (`ulimit -f`); one that handles it gets an error instead.
 pub const FILE_LIMIT_SIGNAL: i32 = rustix::process::Signal::XFSZ.as_raw();
@@ -168,7 +170,7 @@ impl Writer {
                 Ok(Message::Event(event)) => {
                     self.take(event);
                     // What else is there already goes with it, so that a busy writer flushes rarely.
-                    for message in from.try_iter().take(10_000) {
+                    for message in from.try_iter().take(100_000) {
                         match message {
                             Message::Event(event) => self.take(event),
                             Message::Finish(done) => return self.close(done),
@@ -185,6 +187,8 @@ impl Writer {
             let before = self.clock.now().saturating_sub(u64::try_from(REORDER.as_nanos()).unwrap_or(u64::MAX));
             self.drain(before);
             self.flush();
+            // Nobody unparks it.
+            std::thread::park_timeout(REST);
         }
     }
 

@@ -12,7 +12,7 @@ pub mod index;
 pub use event::{Event, EventKind, FaultStage, ReplicaState};
 pub use index::{Index, OperationView};
 
-use crate::calm::Calm;
+use crate::calm::{Calm, STALL_MS};
 use crate::name::{Name, Names};
 use crate::operation::{Verb, stream};
 use serde::{Deserialize, Serialize};
@@ -85,11 +85,12 @@ impl History {
                     return None;
                 }
                 let due = view.intended_at(&self.events);
-                let answered = view.outcome(&self.events).filter(|(.., answer)| answer.is_success());
-                Some((
-                    due,
-                    answered.map(|(ended, ..)| Duration::from_nanos(ended.saturating_sub(due)).as_secs_f64() * 1000.0),
-                ))
+                let outcome = view.outcome(&self.events);
+                let ended = outcome.map_or_else(|| self.events.last().map_or(due, |last| last.at), |(ended, ..)| ended);
+                let took = Duration::from_nanos(ended.saturating_sub(due)).as_secs_f64() * 1000.0;
+                let answered = outcome.is_some_and(|(.., answer)| answer.is_success());
+                // What the end of the story cut off before it was slow says nothing; it was no stall.
+                (answered || took >= STALL_MS).then_some((due, answered.then_some(took)))
             }))
         })
     }

@@ -25,3 +25,25 @@ impl Stalls {
         self.0.get(next).is_some_and(|at| *at <= to.saturating_add(near))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatecrash_model::history::build::{HistoryBuilder, call, with};
+    use gatecrash_model::operation::Credential;
+
+    #[test]
+    fn a_request_that_the_end_cuts_off_is_no_stall_until_it_has_taken_as_long() {
+        let cut_off_after = |ms: u64| {
+            let mut history = HistoryBuilder::new("story");
+            let calibration =
+                || with(call("calibration", "calibration", "calibration", "calibration"), Credential::NotNeeded);
+            history.takes_ns = 1_000_000;
+            history.at_ms(0).ok(calibration());
+            history.takes_ns = ms * 1_000_000;
+            history.at_ms(100).unknown(calibration(), false);
+            Stalls::of(&history.build()).touch(0, 200_000_000, 0)
+        };
+        assert!(!cut_off_after(1) && !cut_off_after(59) && cut_off_after(60));
+    }
+}

@@ -4,7 +4,8 @@
 //! A run with a defect must break all that the table says it must, and nothing that it says it must not. A run of a
 //! twin must hold every claim that is judged in it, but for the documented limits of its deployment. One trial per defect, and
 //! one per twin and set of experiments, whichever defects share it; and one more for a deployment that nobody replaces replicas of.
-//! While other programs keep the machine busy a claim may be left open, which is said; it is never wrong.
+//! What the machine left open is told again with nothing beside it. While other programs keep it busy then, too, a claim may stay open, which is
+//! said; it is never wrong.
 //!
 //! Of the defects one is told for each claim; the others, and all twins, are ignored unless they are asked for (`--ignored`,
 //! `--include-ignored`). That a conforming gateway holds the same claims is told by `tests/families`, in processes and in containers.
@@ -33,10 +34,8 @@ use std::process::ExitCode;
 
 /// Trials side by side where the arguments do not say, if the machine has room for so many: most of the time a trial waits.
 const SIDE_BY_SIDE: usize = 3;
-/// Of those that compare latencies, which others that start move: fewer.
+/// Of those that compare latencies, which others that start move, or find out what a gateway can do: fewer.
 const QUIETLY: usize = 2;
-/// Of those that overload a gateway: what cannot cope with that keeps the machine busy, too.
-const ALONE: usize = 1;
 /// Runs of conforming twins when the page is written; half of them on a busy machine, one at a time.
 const ALARMS: usize = 50;
 
@@ -110,13 +109,7 @@ fn main() -> ExitCode {
 fn at_once(told: &[&str]) -> usize {
     let all = experiments::all();
     let compares = all.iter().any(|known| told.contains(&known.name) && experiments::runs_alone(known));
-    if told.contains(&"overload") {
-        ALONE
-    } else if compares {
-        QUIETLY
-    } else {
-        SIDE_BY_SIDE
-    }
+    if compares || told.contains(&"overload") { QUIETLY } else { SIDE_BY_SIDE }
 }
 
 /// Twins by deployment and experiments, with the claims that must hold there.

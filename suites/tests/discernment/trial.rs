@@ -1,9 +1,10 @@
 //! One run of a deployment, with a defect or as its twin, held to the table.
 
 use crate::deployments::{Shape, shape};
-use crate::left_open::left_open;
+use crate::left_open::{is_for_the_machine, left_open};
 use crate::pressure::Pressure;
-use crate::{doubt, record, room};
+use crate::room::{self, Told};
+use crate::{doubt, record};
 use gatecrash_engine::clock::Clock;
 use gatecrash_engine::priority;
 use gatecrash_engine::reaper::{Reaper, ReaperOptions};
@@ -70,35 +71,48 @@ fn parts(row: &Row, deployment: &Deployment, experiments: &[&'static str]) -> Re
 /// Runs the twin: everything that is judged must hold, but for the limits of the deployment. A claim that reads every
 /// history may be left open for want of samples, unless a row asks for it (`must`).
 pub(crate) fn conforms(shape: &Shape, experiments: &[&'static str], must: &BTreeSet<&str>) -> Result<(), Failed> {
-    let _place = room::enter()?;
-    let pressure = Pressure::since_now();
-    let (record, folder) = certify(shape.deployment(Vec::new())?, experiments, None)?;
-    record::conforming(&format!("{}: {}", shape.name, experiments.join(", ")), false, shape.limits, &record);
-    let mut wrong = doubt::accuses(&record, folder.path())?;
-    for claim in &record.claims {
-        let id = claim.id.as_str();
-        let wanted = if shape.limits.contains(&id) { Observed::Violated } else { Observed::Holds };
-        let observed = claim.verdict.observed();
-        let open = reads_every(claim) && is_too_few(&claim.verdict) || observed == Observed::NotApplicable;
-        if observed != wanted && (must.contains(id) || !open) && !left_open(id, &claim.verdict, &pressure) {
-            wrong.push(format!("{} without a defect: {:?}", claim.id, claim.verdict));
+    room::tell(shape.name, |last| {
+        let pressure = Pressure::since_now();
+        let (record, folder) = certify(shape.deployment(Vec::new())?, experiments, None)?;
+        record::conforming(&format!("{}: {}", shape.name, experiments.join(", ")), false, shape.limits, &record);
+        let mut told = Told { wrong: doubt::accuses(&record, folder.path())?, open: Vec::new() };
+        for claim in &record.claims {
+            let id = claim.id.as_str();
+            let wanted = if shape.limits.contains(&id) { Observed::Violated } else { Observed::Holds };
+            let observed = claim.verdict.observed();
+            let open = reads_every(claim) && is_too_few(&claim.verdict) || observed == Observed::NotApplicable;
+            if observed == wanted || open && !must.contains(id) {
+                continue;
+            }
+            missed(&mut told, id, Some(&claim.verdict), last.then_some(&pressure), "without a defect");
         }
+        Ok(explained(told, last, &record, folder))
+    })
+}
+
+/// Notes a claim that was judged otherwise than it must be; as open if the machine may be the reason, and not at all if it was, in the end.
+fn missed(told: &mut Told, claim: &str, verdict: Option<&Verdict>, last: Option<&Pressure>, what: &str) {
+    let is_open = verdict.is_some_and(is_for_the_machine);
+    if verdict.zip(last).is_some_and(|(verdict, pressure)| left_open(claim, verdict, pressure)) {
+        return;
     }
-    all_right(wrong, &record, folder)
+    let words = format!("{claim} {what}: {verdict:?}");
+    if is_open { told.open.push(words) } else { told.wrong.push(words) }
 }
 
 /// Runs the twin once more, with both cores kept busy if `busy`: nothing may be violated but the limits of the deployment; what cannot be told may be left open.
 pub(crate) fn raises_no_alarm(shape: &Shape, experiments: &[&'static str], busy: bool) -> Result<(), Failed> {
-    let _place = room::enter()?;
-    let burning = if busy { Burning::start()? } else { Burning::default() };
-    let certified = certify(shape.deployment(Vec::new())?, experiments, None);
-    burning.stop();
-    let (record, folder) = certified?;
-    record::conforming(&format!("{}: {}", shape.name, experiments.join(", ")), busy, shape.limits, &record);
-    let violated = record.claims.iter().filter(|claim| claim.verdict.observed() == Observed::Violated);
-    let wrong = violated.filter(|claim| !shape.limits.contains(&claim.id.as_str()));
-    let wrong = wrong.map(|claim| format!("{} without a defect: {:?}", claim.id, claim.verdict)).collect();
-    all_right(wrong, &record, folder)
+    room::tell(shape.name, |last| {
+        let burning = if busy { Burning::start()? } else { Burning::default() };
+        let certified = certify(shape.deployment(Vec::new())?, experiments, None);
+        burning.stop();
+        let (record, folder) = certified?;
+        record::conforming(&format!("{}: {}", shape.name, experiments.join(", ")), busy, shape.limits, &record);
+        let violated = record.claims.iter().filter(|claim| claim.verdict.observed() == Observed::Violated);
+        let wrong = violated.filter(|claim| !shape.limits.contains(&claim.id.as_str()));
+        let wrong = wrong.map(|claim| format!("{} without a defect: {:?}", claim.id, claim.verdict)).collect();
+        Ok(explained(Told { wrong, open: Vec::new() }, last, &record, folder))
+    })
 }
 
 /// Processes that keep two cores busy.
@@ -141,37 +155,37 @@ pub(crate) fn is_caught(row: &Row) -> Result<(), Failed> {
     let deployment = shape.deployment(vec![row.defect.name().to_owned()])?;
     let experiments = experiments(row);
     let parts = parts(row, &deployment, &experiments)?;
-    let _place = room::enter()?;
-    let pressure = Pressure::since_now();
-    let (record, folder) = certify(deployment, &experiments, parts)?;
-    record::defect(row, shape.limits, &record);
-    let mut wrong = Vec::new();
-    for claim in row.must() {
-        let judged = record.claims.iter().find(|known| known.id.as_str() == claim);
-        let caught = judged.is_some_and(|known| known.verdict.observed() == Observed::Violated);
-        if !caught && !judged.is_some_and(|known| left_open(claim, &known.verdict, &pressure)) {
-            wrong.push(format!("{claim} does not see it: {:?}", judged.map(|known| &known.verdict)));
+    room::tell(row.defect.name(), |last| {
+        let pressure = Pressure::since_now();
+        let (record, folder) = certify(deployment.clone(), &experiments, parts.clone())?;
+        record::defect(row, shape.limits, &record);
+        let mut told = Told::default();
+        for claim in row.must() {
+            let judged = record.claims.iter().find(|known| known.id.as_str() == claim).map(|known| &known.verdict);
+            if judged.is_none_or(|verdict| verdict.observed() != Observed::Violated) {
+                missed(&mut told, claim, judged, last.then_some(&pressure), "does not see it");
+            }
         }
-    }
-    for claim in record.claims.iter().filter(|claim| claim.verdict.observed() == Observed::Violated) {
-        let id = claim.id.as_str();
-        if row.cell(id) == Cell::MustNot && !shape.limits.contains(&id) {
-            wrong.push(format!("{id} is raised and must not be: {:?}", claim.verdict));
+        for claim in record.claims.iter().filter(|claim| claim.verdict.observed() == Observed::Violated) {
+            let id = claim.id.as_str();
+            if row.cell(id) == Cell::MustNot && !shape.limits.contains(&id) {
+                told.wrong.push(format!("{id} is raised and must not be: {:?}", claim.verdict));
+            }
         }
-    }
-    all_right(wrong, &record, folder)
+        Ok(explained(told, last, &record, folder))
+    })
 }
 
-/// Fails with all that is wrong, and then keeps the histories.
-fn all_right(wrong: Vec<String>, record: &RunRecord, folder: TempDir) -> Result<(), Failed> {
-    if wrong.is_empty() {
-        return Ok(());
+/// With what the run says about itself, if something is wrong or was left open in the end (`last`); then the histories are kept.
+fn explained(mut told: Told, last: bool, record: &RunRecord, folder: TempDir) -> Told {
+    let words = if told.wrong.is_empty() && last { &mut told.open } else { &mut told.wrong };
+    if !words.is_empty() {
+        words.extend(record.experiments.iter().filter_map(|experiment| {
+            experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
+        }));
+        words.push(format!("the histories are in `{}`", folder.keep().display()));
     }
-    let problems = record.experiments.iter().filter_map(|experiment| {
-        experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
-    });
-    let kept = format!("the histories are in `{}`", folder.keep().display());
-    Err(wrong.into_iter().chain(problems).chain([kept]).collect::<Vec<_>>().join("\n").into())
+    told
 }
 
 /// A profile that declares each claim to hold: what is observed is what the table speaks of.

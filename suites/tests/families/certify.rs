@@ -1,9 +1,9 @@
 //! Certifies a deployment that comes with gatecrash for some claims, and holds every one of them to its profile.
 
 use crate::doubt;
-use crate::left_open::left_open;
+use crate::left_open::{is_for_the_machine, left_open};
 use crate::pressure::Pressure;
-use crate::room;
+use crate::room::{self, Told};
 use gatecrash_engine::clock::Clock;
 use gatecrash_engine::priority;
 use gatecrash_engine::reaper::{Reaper, ReaperOptions};
@@ -46,31 +46,32 @@ pub(crate) fn executor() -> std::io::Result<tokio::runtime::Runtime> {
 
 /// Every claim of the family, in processes.
 pub(crate) fn in_processes(family: &Family) -> Result<(), Failed> {
-    let _place = room::enter()?;
-    let (folder, pressure) = (tempfile::tempdir()?, Pressure::since_now());
-    let options = options(folder.path())?;
-    let request = request(family.deployment, family.claims, family.scale)?;
-    let certified = executor()?.block_on(async {
-        let runtime = Arc::new(ProcessRuntime::new(options.clone()));
-        certify(&request, runtime, &options, folder.path()).await
-    })?;
-    let accused = doubt::accuses(&certified, folder.path())?;
-    if !accused.is_empty() {
-        return Err(accused.join("\n").into());
-    }
-    stands(family.claims, &certified, &pressure)
+    room::tell(family.name, |last| {
+        let (folder, pressure) = (tempfile::tempdir()?, Pressure::since_now());
+        let options = options(folder.path())?;
+        let request = request(family.deployment, family.claims, family.scale)?;
+        let certified = executor()?.block_on(async {
+            let runtime = Arc::new(ProcessRuntime::new(options.clone()));
+            certify(&request, runtime, &options, folder.path()).await
+        })?;
+        let mut told = stands(family.claims, &certified, last.then_some(&pressure));
+        told.wrong.extend(doubt::accuses(&certified, folder.path())?);
+        Ok(told)
+    })
 }
 
 /// Some of its claims, in containers.
 pub(crate) fn in_containers(family: &Family) -> Result<(), Failed> {
-    let (folder, pressure) = (tempfile::tempdir()?, Pressure::since_now());
-    let options = options(folder.path())?;
-    let request = request(family.deployment, family.in_containers, 0.1)?;
-    let certified = executor()?.block_on(async {
-        let docker = DockerRuntime::new(options.clone(), tools()).await.map_err(|error| error.to_string())?;
-        certify(&request, Arc::new(docker), &options, folder.path()).await
-    })?;
-    stands(family.in_containers, &certified, &pressure)
+    room::tell(family.name, |last| {
+        let (folder, pressure) = (tempfile::tempdir()?, Pressure::since_now());
+        let options = options(folder.path())?;
+        let request = request(family.deployment, family.in_containers, 0.1)?;
+        let certified = executor()?.block_on(async {
+            let docker = DockerRuntime::new(options.clone(), tools()).await.map_err(|error| error.to_string())?;
+            certify(&request, Arc::new(docker), &options, folder.path()).await
+        })?;
+        Ok(stands(family.in_containers, &certified, last.then_some(&pressure)))
+    })
 }
 
 /// Where `make images` puts what it fetches.
@@ -138,23 +139,26 @@ async fn certify(
     certified.map_err(|error| error.to_string().into())
 }
 
-/// Each of `claims` was judged, and stands as it is declared; or was left open, because others kept the machine busy.
-fn stands(claims: &[&str], record: &RunRecord, pressure: &Pressure) -> Result<(), Failed> {
-    let of = |claim: &str| record.claims.iter().find(|known| known.id.as_str() == claim);
+/// What is wrong where each of `claims` should have been judged and stand as it is declared. What the machine may be the reason of is open; in the
+/// end (`last`) only if it was not busy.
+fn stands(claims: &[&str], record: &RunRecord, last: Option<&Pressure>) -> Told {
     let fine = |known: &ClaimRecord| matches!(known.standing, Standing::Pass | Standing::LimitConfirmed);
-    let wrong: Vec<String> = claims
-        .iter()
-        .filter(|claim| !of(claim).is_some_and(|known| fine(known) || left_open(claim, &known.verdict, pressure)))
-        .map(|claim| match of(claim) {
-            Some(known) => format!("{claim}: {:?}: {:?}", known.standing, known.verdict),
-            None => format!("{claim} was not planned"),
-        })
-        .collect();
-    if wrong.is_empty() {
-        return Ok(());
+    let mut told = Told::default();
+    for claim in claims {
+        let Some(known) = record.claims.iter().find(|known| known.id.as_str() == *claim) else {
+            told.wrong.push(format!("{claim} was not planned"));
+            continue;
+        };
+        if fine(known) || last.is_some_and(|pressure| left_open(claim, &known.verdict, pressure)) {
+            continue;
+        }
+        let words = format!("{claim}: {:?}: {:?}", known.standing, known.verdict);
+        if is_for_the_machine(&known.verdict) { told.open.push(words) } else { told.wrong.push(words) }
     }
-    let problems = record.experiments.iter().filter_map(|experiment| {
-        experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
-    });
-    Err(wrong.into_iter().chain(problems).collect::<Vec<_>>().join("\n").into())
+    if !told.wrong.is_empty() {
+        told.wrong.extend(record.experiments.iter().filter_map(|experiment| {
+            experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
+        }));
+    }
+    told
 }
