@@ -5,6 +5,8 @@ use super::{Lab, Replica};
 use crate::clock;
 use gatecrash_model::history::EventKind;
 use gatecrash_model::operation::{Answer, Credential, Definite, Effect, Indefinite, Operation, Verb, stream};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,8 +32,8 @@ impl HealthWatch {
 }
 
 impl Lab {
-    /// Asks each of `replicas` for its readiness, and for its liveness where the adapter has one, `every` so often. Operations of the stream
-    /// `health`: `ok` is the answer that means yes, `failed` any other.
+    /// Asks each of `replicas` for its readiness, and for its liveness where the adapter has one, `every` so often or up to twice as often, by the
+    /// seed. Operations of the stream `health`: `ok` is the answer that means yes, `failed` any other.
     #[must_use]
     pub fn watch_health(&self, replicas: &[Replica], every: Duration) -> HealthWatch {
         let stop = self.inner.stop.child_token();
@@ -50,12 +52,18 @@ impl Lab {
                     yes: probe.status,
                 };
                 let stop = stop.clone();
+                let mut random =
+                    ChaCha8Rng::from_seed(self.seed().stream(&format!("health {} {}", asks.replica.name, asks.path)));
                 probes.spawn(async move {
                     while !stop.is_cancelled() {
                         let began = asks.lab.now();
                         asks.ask().await;
                         let took = Duration::from_nanos(asks.lab.now().saturating_sub(began));
-                        tokio::select! { () = clock::sleep(every.saturating_sub(took)) => {} () = stop.cancelled() => {} }
+                        // At its own pace: one that asks again as soon as it is answered takes the place in a queue that it has just left, and
+                        // never finds it full.
+                        let (next, rest) = (random.random_range(0.5..1.0), random.random_range(0.0..0.5));
+                        let pause = every.mul_f64(next).saturating_sub(took).max(every.mul_f64(rest));
+                        tokio::select! { () = clock::sleep(pause) => {} () = stop.cancelled() => {} }
                     }
                 });
             }
