@@ -79,11 +79,7 @@ fn main() -> ExitCode {
     for (at_once, trial) in conforming.chain(defects) {
         trials.entry(at_once).or_default().push(trial);
     }
-    let mut has_failed = false;
-    for (at_once, trials) in trials {
-        let arguments = Arguments { test_threads: arguments.test_threads.or(Some(at_once)), ..arguments.clone() };
-        has_failed |= libtest_mimic::run(&arguments, trials).has_failed();
-    }
+    let has_failed = room::run(&arguments, trials);
     let Some((path, date)) = write else { return if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS } };
     let alarms = |busy: bool| {
         let turns = again.iter().cycle().enumerate().take(ALARMS / 2).map(move |(turn, (shape, experiments))| {

@@ -175,10 +175,5 @@ fn main() -> ExitCode {
         (SIDE_BY_SIDE, others.into_iter().map(in_processes).collect()),
         (ALONE, contained.map(in_containers).collect()),
     ];
-    let mut has_failed = false;
-    for (at_once, trials) in groups {
-        let arguments = Arguments { test_threads: arguments.test_threads.or(Some(at_once)), ..arguments.clone() };
-        has_failed |= libtest_mimic::run(&arguments, trials).has_failed();
-    }
-    if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if room::run(&arguments, groups) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

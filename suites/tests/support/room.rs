@@ -2,13 +2,23 @@
 //! the machine left open all the same is told again, once, with nothing beside it.
 
 use gatecrash_engine::machine::Room;
-use libtest_mimic::Failed;
+use libtest_mimic::{Arguments, Failed, Trial};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 /// Who runs beside others.
 static ROOM: LazyLock<Arc<Room>> = LazyLock::new(Arc::default);
 /// Read by all that run beside others, written by one that is alone.
 static MACHINE: RwLock<()> = RwLock::new(());
+
+/// Runs groups of trials one after the other, each as many at a time as it says, or as the arguments do. Whether a trial failed.
+pub(crate) fn run(arguments: &Arguments, groups: impl IntoIterator<Item = (usize, Vec<Trial>)>) -> bool {
+    let mut has_failed = false;
+    for (at_once, trials) in groups {
+        let arguments = Arguments { test_threads: arguments.test_threads.or(Some(at_once)), ..arguments.clone() };
+        has_failed |= libtest_mimic::run(&arguments, trials).has_failed();
+    }
+    has_failed
+}
 
 /// What a trial showed.
 #[derive(Debug, Default)]
