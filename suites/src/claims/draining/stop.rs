@@ -3,7 +3,7 @@
 use super::failures::Failures;
 use super::{FRESH, IN_FLIGHT, INGRESS, KEEP_ALIVE};
 use crate::claims::common::{
-    Seen, count, decided_by, doubt, end_of, late_doubt, nanos, record_doubt, seconds, stream, unless,
+    Seen, count, decided_by, doubt, end_of, faults, late_doubt, nanos, record_doubt, seconds, stream, unless,
 };
 use crate::claims::lives::Lives;
 use gatecrash_model::claim::Scope;
@@ -35,10 +35,18 @@ struct Stop {
 
 /// Every SIGTERM of the history.
 fn stops(history: &History, lives: &Lives) -> Vec<Stop> {
+    // When each was on its way. What follows can be seen before the runtime says that the signal was sent: an engine takes its time for that.
+    let sent: Vec<(Name, u64)> = faults(history)
+        .iter()
+        .filter(|fault| history.text(fault.kind) == "terminate")
+        .filter_map(|fault| Some((fault.target, history.events().get(fault.event)?.at)))
+        .collect();
     let terminated = history.others().filter_map(|(event, found)| {
         let EventKind::Replica { replica, state: ReplicaState::Terminating, .. } = found.kind else { return None };
+        let on_its_way = sent.iter().rev().find(|(of, at)| *of == replica && *at <= found.at);
+        let from = on_its_way.map_or(found.at, |(_, at)| *at);
         let after = |wanted: ReplicaState| {
-            let turns = lives.of(replica).iter().filter(|turn| turn.at >= found.at);
+            let turns = lives.of(replica).iter().filter(|turn| turn.at >= from);
             let this_life = turns.take_while(|turn| turn.state != ReplicaState::Starting);
             this_life.filter(|turn| turn.state == wanted).map(|turn| turn.at).next()
         };

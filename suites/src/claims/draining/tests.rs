@@ -94,6 +94,22 @@ mod drain {
     }
 
     #[test]
+    fn readiness_that_is_false_before_the_signal_was_said_to_be_sent_is_in_time_if_it_was_on_its_way() {
+        let second = |unready_ms: u64| {
+            let mut history = history(WELL);
+            history.proven_fault("terminate", "eu-2", 50_000, 52_000);
+            history.at_ms(49_000).replica("eu-2", ReplicaState::Ready);
+            history.at_ms(unready_ms).replica("eu-2", ReplicaState::NotReady);
+            history.at_ms(50_010).replica("eu-2", ReplicaState::Terminating);
+            history.at_ms(51_000).replica("eu-2", ReplicaState::Gone);
+            history.at_ms(60_000).replica("eu-2", ReplicaState::Starting);
+            verdict(history)
+        };
+        assert_eq!(second(50_005).observed(), Observed::Holds, "{:?}", second(50_005));
+        assert!(explanation(&second(49_995)).contains("`eu-2` was unready never after SIGTERM"));
+    }
+
+    #[test]
     fn a_late_harness_explains_silence_and_a_late_readiness_and_nothing_else() {
         let late = |ends: Ends, at_ms: u64| {
             let mut history = history(ends);
