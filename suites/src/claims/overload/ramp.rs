@@ -68,7 +68,8 @@ pub(super) fn ovl_02(scope: &Scope<'_>) -> Verdict {
             after / before.max(1e-9)
         }
     };
-    let ratio = p95s.get(..below).unwrap_or_default().windows(2).map(jump).fold(1.0, f64::max);
+    // The step that is capacity is not below it: what a site can just do is as slow as capacity may be.
+    let ratio = p95s.get(..below.saturating_sub(1)).unwrap_or_default().windows(2).map(jump).fold(1.0, f64::max);
     let slow = p95s.iter().position(|p95| *p95 > latency_limit(base, SLOWER));
     let failing = steps.iter().position(|step| step.share(step.errors.saturating_add(step.broken)) > RISEN);
     let early = failing.filter(|failing| slow.is_none_or(|slow| *failing < slow));

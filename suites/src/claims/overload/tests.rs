@@ -152,6 +152,16 @@ fn a_jump_below_capacity_breaks_ovl_02() {
 }
 
 #[test]
+fn the_step_that_is_capacity_may_be_as_slow_as_capacity() {
+    fn at_capacity(load: u64, turn: u64) -> Option<Result<u64, u16>> {
+        let took = if load < 90 { 18 } else { 95 };
+        if load <= 100 { Some(Ok(took)) } else { graceful(load, turn) }
+    }
+    let verdict = check("OVL-02", &story(at_capacity, graceful).build());
+    assert_eq!(verdict.observed(), Observed::Holds, "{verdict:?}");
+}
+
+#[test]
 fn latency_that_does_not_rise_with_load_breaks_ovl_02() {
     fn falls(load: u64, _turn: u64) -> Option<Result<u64, u16>> {
         Some(Ok(if load > 40 { 300 - load } else { 20 }))
