@@ -1,10 +1,11 @@
 //! Which replicas were lost on purpose, and who came in their place? One entry for each `inject` phase of `replica-loss`.
 
-use super::common::{FaultWindow, Phase, end_of, faults};
+use super::common::{FaultWindow, Phase, end_of, faults, nanos};
 use gatecrash_model::history::EventKind;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::verdict::Reason;
 use gatecrash_model::{History, Name};
+use std::time::Duration;
 
 /// Name of the experiment in which replicas are lost and a platform replaces them.
 pub(crate) const REPLICA_LOSS: &str = "replica-loss";
@@ -41,12 +42,21 @@ pub(crate) struct Loss {
     pub(crate) successor: Option<(Name, u64, usize)>,
     /// When the story gave up waiting for a successor, ns.
     pub(crate) gave_up: Option<u64>,
+    /// What the runtime took to end the lost one and to have its successor run, from when it was found lost, ns; 0 if that is not known.
+    pub(crate) runtime: u64,
 }
 
 impl Loss {
     /// When the story stopped to watch for a successor, ns.
     pub(crate) fn watched_until(&self) -> u64 {
         self.gave_up.unwrap_or(self.until)
+    }
+
+    /// What of `allowed` ns, which are scaled, a run at `scale` has for this loss: what the runtime took is not scaled with them, so a scaled run is held to
+    /// its scaled part of that, too. At scale 1 it is `allowed`.
+    pub(crate) fn allowed(&self, allowed: u64, scale: f64) -> u64 {
+        let beyond = Duration::from_nanos(self.runtime).mul_f64((1.0 - scale).clamp(0.0, 1.0));
+        allowed.saturating_add(nanos(beyond))
     }
 }
 
@@ -76,6 +86,11 @@ pub(crate) fn losses(history: &History, phases: &[Phase]) -> Vec<Loss> {
             let site = parts(history.text(*subject)).map(|(site, _)| site);
             within(at) && lost.is_some_and(|(lost_site, number)| site == Some(lost_site) && *value == number)
         });
+        let running = successor.and_then(|(at, subject, ..)| {
+            let mut marks = history.marks(mark::RUNNING);
+            marks.find(|(running, replica, ..)| *replica == subject && *running >= at).map(|(running, ..)| running)
+        });
+        let runtime = found.zip(running).map_or(0, |((found, ..), running)| running.saturating_sub(found));
         let gave_up = history.marks(NOT_REPLACED).find(|(at, subject, ..)| within(at) && *subject == replica);
         all.push(Loss {
             variant: inject.variant,
@@ -86,6 +101,7 @@ pub(crate) fn losses(history: &History, phases: &[Phase]) -> Vec<Loss> {
             found: found.map(|(at, ..)| at),
             successor: successor.map(|(at, subject, _, position)| (subject, at, position)),
             gave_up: gave_up.map(|(at, ..)| at),
+            runtime,
         });
     }
     all
@@ -119,4 +135,28 @@ pub(crate) fn started_since(history: &History, replica: Name, at: u64) -> Option
         };
         (who == replica && event.at >= at).then_some(event.at)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claims::common::phases;
+    use crate::claims::respawns::{all, in_turn, replica_loss};
+
+    #[test]
+    fn a_scaled_run_is_not_held_to_what_the_runtime_takes_whatever_the_scale() {
+        let told = all();
+        let mut history = replica_loss(&told, |ms, turn| in_turn(&told, ms, turn));
+        // `eu-5` is found to be needed at 111 s, and runs a second and a half later.
+        history.at_ms(112_500).mark(mark::RUNNING, "eu-5", 0);
+        let history = history.build();
+        let losses = losses(&history, &phases(&history));
+        let hung = losses.iter().find(|loss| history.text(loss.variant) == HUNG).unwrap();
+        assert_eq!(hung.runtime, 1_500_000_000);
+        let allowed = |scale| hung.allowed(6_000_000_000, scale);
+        assert_eq!([allowed(0.1), allowed(1.0), allowed(2.0)], [7_350_000_000, 6_000_000_000, 6_000_000_000]);
+        // Of the others nobody said when they ran.
+        let mut others = losses.iter().filter(|loss| loss.variant != hung.variant);
+        assert!(others.all(|loss| loss.runtime == 0 && loss.allowed(6, 0.1) == 6));
+    }
 }

@@ -209,7 +209,7 @@ fn judge(
     let few = |step: &&Step| f64::from(step.serving) < wanted;
     let allowed = nanos(scope.parameters.duration("respawn"));
     for loss in losses {
-        after(history, (loss, allowed), &steps, wanted, found);
+        after(history, (loss, loss.allowed(allowed, scope.scale)), &steps, wanted, found);
     }
     before(history, losses.first().map_or(end, |first| first.planned), (&steps, samples), wanted, found);
     spread(scope, history, site, &steps, found);

@@ -86,7 +86,7 @@ fn replaced(
     samples: &[Sample],
     found: &mut Found,
 ) {
-    let allowed = nanos(scope.parameters.duration("respawn"));
+    let allowed = loss.allowed(nanos(scope.parameters.duration("respawn")), scope.scale);
     let from = loss.fault.from;
     let replica = history.text(loss.replica);
     let name = format!("loss to first correct answer of the successor ({when})");
