@@ -29,6 +29,7 @@
 //! - site store: `GET /v1/configuration` and `PUT /v1/configuration` (body is a [`Configuration`]; 404 before the first PUT).
 //! - analytics: `POST /v1/events` ([`Batch`]). A batch that was taken already is answered 200 and not recorded again.
 //! - identity: `POST /token`, `POST /revoke`, `POST /introspect` (RFC 6749, 7009, 7662), `GET` of [`JWKS_PATH`] (RFC 7517).
+//! - other gateways, at their `peer_listen`: paths below `/peer/`, which are theirs alone.
 //!
 //! Requests of the harness carry `x-gatecrash-op: <id>`; gateways pass request headers on, so the
 //! upstream finds the id. An upstream answers 200 with a small JSON body, `cache-control: no-store`;
@@ -119,6 +120,16 @@ pub struct Contract {
     pub client: String,
     /// Client secret.
     pub secret: String,
+}
+
+/// A gateway replica that decides together with others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// Name of the replica.
+    pub replica: String,
+    /// `host:port` at which the replica that is configured reaches it, a link; not used of its own entry.
+    pub address: String,
 }
 
 /// A gateway configuration: what a control plane publishes.
@@ -378,13 +389,33 @@ pub struct GatewayConfig {
     pub queue: u32,
     /// `closed` (503), `open` (not counted), `local` (counted by the replica), `error` (500).
     pub on_store_loss: String,
-    /// `memory` or `redis`.
+    /// `memory`, `redis` or `peering` (a quorum of the replicas themselves).
     pub state: String,
+    /// `host:port` that other replicas call; empty: none do.
+    #[serde(default)]
+    pub peer_listen: String,
+    /// All replicas that decide together, of all sites, this one among them.
+    #[serde(default)]
+    pub peers: Vec<Peer>,
+    /// Milliseconds that a decision of the peers may take before it counts as lost; 0: not used.
+    #[serde(default)]
+    pub peer_timeout_ms: u64,
+    /// Milliseconds without a leader after which the peers look for another one (they do within twice that), and after which one that hears
+    /// of nobody is out of touch; 0: not used.
+    #[serde(default)]
+    pub peer_failover_ms: u64,
+    /// What becomes of tokens that may be revoked, and of revocations, at a replica that is out of touch with the quorum: `closed` (503) or
+    /// `local` (by what it knows, and told to the others later).
+    #[serde(default)]
+    pub on_quorum_loss_revocations: String,
+    /// Whether a replica that is out of touch with the quorum issues tokens: `closed` (503) or `local` (it does).
+    #[serde(default)]
+    pub on_quorum_loss_tokens: String,
     /// Where the last configuration is kept besides memory: any of `disk`, `site-store`, `store`.
     pub keep_configuration: Vec<String>,
     /// `downloaded` (never stored) or `peered` (kept in the store of the cluster).
     pub contracts: String,
-    /// `cluster` (shared by the store, kept there), `introspection` (the identity provider is asked) or `none`.
+    /// `cluster` (shared by the store, kept there), `peering` (shared by the peers), `introspection` (the identity provider is asked) or `none`.
     pub revocation: String,
     /// Milliseconds for which an answer of the identity provider about a token holds; 0: it is asked each time.
     #[serde(default)]
