@@ -117,6 +117,7 @@ fn claim(claim: &ClaimRecord) -> Value {
         events,
         notes,
         numbers => claim.verdict.numbers().iter().map(number).collect::<Vec<_>>(),
+        predicted => claim.predicted.clone(),
         parameters,
         source => claim.source.clone(),
         basis => match claim.basis { Basis::Documented => "documented", Basis::Expected => "expected" },

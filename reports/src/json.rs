@@ -107,6 +107,9 @@ pub struct Claim<'a> {
     pub basis: Basis,
     /// Vendor sentence behind the declaration; empty if there is none.
     pub declared_source: &'a str,
+    /// What arithmetic over the topology says of the claim before anything ran; not there where that says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<&'a str>,
     /// Effective parameters.
     pub parameters: &'a BTreeMap<String, Scalar>,
     /// The experiments that the claim read.
@@ -180,6 +183,7 @@ impl<'a> From<&'a ClaimRecord> for Claim<'a> {
             level: claim.level,
             basis: claim.basis,
             declared_source: &claim.declared_source,
+            predicted: claim.predicted.as_deref(),
             parameters: &claim.parameters,
             experiments: &claim.experiments,
             repeat: &claim.repeat,

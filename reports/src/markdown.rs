@@ -24,6 +24,7 @@ pub fn render(record: &RunRecord) -> String {
     blocks.push(list(record, Standing::LimitConfirmed, "Documented limits, confirmed"));
     blocks.push(list(record, Standing::Stricter, "Better than documented"));
     blocks.push(marginal(record));
+    blocks.push(predicted(record));
     blocks.push(list(record, Standing::NotApplicable, "Not applicable"));
     blocks.push(experiments(record));
     fit(blocks.into_iter().filter(|block| !block.is_empty()))
@@ -211,6 +212,15 @@ fn marginal(record: &RunRecord) -> String {
             lines.push(format!("- **{}** {}", escape(claim.id.as_str()), escape(&summary::number(number))));
         }
     }
+    if lines.len() == 2 { String::new() } else { finish(lines) }
+}
+
+fn predicted(record: &RunRecord) -> String {
+    let mut lines = vec!["### Predicted from the topology".to_owned(), String::new()];
+    lines.extend(
+        summary::predicted(record)
+            .map(|claim| format!("- **{}** {}", escape(claim.id.as_str()), escape(&summary::prediction(claim)))),
+    );
     if lines.len() == 2 { String::new() } else { finish(lines) }
 }
 

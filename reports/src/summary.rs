@@ -230,6 +230,17 @@ pub fn is_marginal(claim: &ClaimRecord) -> bool {
     claim.standing.is_judged() && claim.verdict.numbers().iter().any(|number| number.marginal)
 }
 
+/// The claims of which arithmetic over the topology said something before anything ran.
+pub(crate) fn predicted(record: &RunRecord) -> impl Iterator<Item = &ClaimRecord> {
+    record.claims.iter().filter(|claim| claim.predicted.is_some())
+}
+
+/// What was predicted of a claim, and where it stands.
+#[must_use]
+pub(crate) fn prediction(claim: &ClaimRecord) -> String {
+    format!("{}; it stands: {}", claim.predicted.as_deref().unwrap_or_default(), claim.standing.as_str())
+}
+
 /// The claim's verdict in one or two plain sentences, without its numbers.
 #[must_use]
 pub fn explanation(claim: &ClaimRecord) -> String {

@@ -37,6 +37,7 @@ pub fn render_in(record: &RunRecord, folder: Option<&Path>, width: usize, colour
     out.reasons(record, Standing::Inconclusive, "Inconclusive");
     out.reasons(record, Standing::NotApplicable, "Not applicable");
     out.marginal(record);
+    out.predicted(record);
     out.problems(record);
     out.place(record, folder);
     let mut text = out.lines.join("\n");
@@ -262,6 +263,17 @@ impl Page {
             for number in claim.verdict.numbers().iter().filter(|number| number.marginal) {
                 self.labelled(claim, &summary::number(number));
             }
+        }
+    }
+
+    fn predicted(&mut self, record: &RunRecord) {
+        let predicted: Vec<&ClaimRecord> = summary::predicted(record).collect();
+        if predicted.is_empty() {
+            return;
+        }
+        self.title("Predicted from the topology");
+        for claim in predicted {
+            self.labelled(claim, &summary::prediction(claim));
         }
     }
 

@@ -14,6 +14,8 @@ mod lives;
 pub(crate) mod losses;
 pub(crate) mod overload;
 mod pace;
+pub(crate) mod peering;
+pub(crate) mod predicted;
 #[cfg(test)]
 mod properties;
 pub(crate) mod quota;
@@ -40,6 +42,7 @@ const FAMILIES: &[&[Claim]] = &[
     draining::CLAIMS,
     latency::CLAIMS,
     overload::CLAIMS,
+    peering::CLAIMS,
     quota::CLAIMS,
     scaling::CLAIMS,
     security::CLAIMS,

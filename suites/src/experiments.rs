@@ -16,6 +16,9 @@ mod data_path;
 mod double_jeopardy;
 mod drain;
 mod facts;
+mod group;
+mod group_failover;
+mod group_split;
 mod health;
 mod http_cache;
 mod introspection;
@@ -36,6 +39,7 @@ mod scaling;
 mod site_local;
 mod site_loss;
 mod sites;
+mod sizes;
 mod slow_contracts;
 mod start_without_control_plane;
 mod store_loss;
@@ -56,6 +60,9 @@ pub fn all() -> Vec<Experiment> {
         contract_changes::EXPERIMENT,
         start_without_control_plane::EXPERIMENT,
         changes_in_an_outage::EXPERIMENT,
+        group_failover::EXPERIMENT,
+        group_split::EXPERIMENT,
+        sizes::EXPERIMENT,
         revocation::EXPERIMENT,
         introspection::EXPERIMENT,
         key_rotation::EXPERIMENT,

@@ -11,6 +11,7 @@ use gatecrash_model::{Claim, Profile};
 pub fn builtin() -> &'static [(&'static str, &'static str)] {
     &[
         ("datapower-kubernetes", include_str!("../profiles/datapower-kubernetes.yaml")),
+        ("datapower-linux", include_str!("../profiles/datapower-linux.yaml")),
         ("envoy", include_str!("../profiles/envoy.yaml")),
         ("flex-managed", include_str!("../profiles/flex-managed.yaml")),
         ("flex-self-managed", include_str!("../profiles/flex-self-managed.yaml")),

@@ -363,6 +363,9 @@ impl Lab {
 /// The setting that puts a replica's clock off, in milliseconds.
 const CLOCK_SETTING: &str = "clockOffsetMs";
 
+/// The setting that makes a replica small or large.
+const SIZE_SETTING: &str = "size";
+
 /// The setting with which routes may have their backend in another site.
 const REMOTE_SETTING: &str = "remoteBackend";
 
@@ -381,6 +384,11 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     }
     if deployment.platform.is_some() {
         all.insert(Capability::Platform);
+    }
+    if deployment.peering.is_some() {
+        all.insert(Capability::Peering);
+    } else if all.contains(&Capability::ReplicaDisk) {
+        all.insert(Capability::NewReplicas);
     }
     if deployment.analytics.is_some() {
         all.insert(Capability::Analytics);
@@ -409,6 +417,9 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     }
     if ["concurrency", "queue"].iter().all(|name| adapter.settings.contains_key(*name)) {
         all.insert(Capability::Concurrency);
+        if adapter.settings.contains_key(SIZE_SETTING) {
+            all.insert(Capability::Sizes);
+        }
     }
     if adapter.settings.contains_key(REMOTE_SETTING) {
         all.insert(Capability::RemoteBackend);
@@ -417,7 +428,8 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
         all.remove(&Capability::TokenIssue);
     }
     let revocation = setting(deployment, adapter, "revocation");
-    if adapter.revocation.is_none() || revocation.as_deref().is_some_and(|word| word != "cluster") {
+    if adapter.revocation.is_none() || revocation.as_deref().is_some_and(|word| !["cluster", "peering"].contains(&word))
+    {
         all.remove(&Capability::TokenRevocation);
     }
     if revocation.as_deref() == Some(INTROSPECTION) {

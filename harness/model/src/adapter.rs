@@ -14,6 +14,9 @@ pub mod rehearse;
 pub mod render;
 pub mod yaml;
 
+/// Name of the port at which a gateway listens for the others of its group.
+pub const PEER_PORT: &str = "peer";
+
 /// An adapter, checked. Made by [`yaml::parse`] only.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -33,7 +36,7 @@ pub struct Adapter {
     pub obtain: Option<String>,
     /// Files rendered for each replica, relative to its files folder.
     pub files: Vec<FileTemplate>,
-    /// Listening ports by name; `data` must be one. Replicas have addresses of their own, so the numbers are fixed.
+    /// Listening ports by name; `data` must be one, and [`PEER_PORT`] is one where gateways can be a group. Replicas have addresses of their own, so the numbers are fixed.
     pub ports: BTreeMap<String, u16>,
     /// The readiness signal.
     pub ready: Probe,

@@ -85,6 +85,8 @@ pub enum Capability {
     ClockOffset,
     /// A replica's concurrency can be bounded: its adapter has the settings `concurrency` and `queue`.
     Concurrency,
+    /// A replica can be small or large: its adapter has the setting `size`, and its concurrency can be bounded.
+    Sizes,
     /// A route can have its backend in another site: the gateway's adapter has the setting `remoteBackend`.
     RemoteBackend,
     /// The gateway keeps responses and serves them again: its setting `cache` is there, and is not `off`.
@@ -93,6 +95,8 @@ pub enum Capability {
     Quota,
     /// There is a shared store that counts quota and can fail.
     SharedStore,
+    /// The gateways of all sites are one group, which keeps what they share.
+    Peering,
     /// There are at least two sites.
     TwoSites,
     /// A site has at least two replicas.
@@ -113,6 +117,8 @@ pub enum Capability {
     ReplicaFaults,
     /// The runtime can wipe a replica's local disk and start a brand-new replica.
     ReplicaDisk,
+    /// A brand-new replica can join: the runtime can start one, and the gateways are no group, whose voters are fixed.
+    NewReplicas,
     /// The runtime can fault links.
     NetworkFaults,
 }

@@ -27,6 +27,9 @@ pub struct Deployment {
     /// Shared state; `None` if replicas share none.
     #[serde(default)]
     pub store: Option<Store>,
+    /// The group that the gateways of all sites are among themselves, which keeps their shared state; `None` if they are none.
+    #[serde(default)]
+    pub peering: Option<Peering>,
     /// Whether sites have a configuration store of their own (the private space's Kubernetes service of Flex).
     #[serde(default)]
     pub site_store: bool,
@@ -112,6 +115,17 @@ pub enum StoreScope {
     Site,
     /// All sites share one: `store`.
     Deployment,
+}
+
+/// Shared state that the gateways keep themselves: all replicas of all sites are the voters of one group, and what more than half of
+/// them have is decided. See [`crate::quorum`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Peering {
+    /// How long nothing is heard of a primary until the others choose another one. Scaled.
+    #[serde(with = "yaml::duration_ms")]
+    #[schemars(with = "u64")]
+    pub failover: Duration,
 }
 
 /// What runs the replicas, as a cloud does: it probes each of them, and puts another one in the place of one that is dead or hung.
@@ -319,6 +333,13 @@ impl Deployment {
         })
     }
 
+    /// The voters of the group of gateways, in order of site and number; none without `peering`.
+    #[must_use]
+    pub fn voters(&self) -> Vec<String> {
+        let sites = self.peering.iter().flat_map(|_| &self.sites);
+        sites.flat_map(Site::replica_names).collect()
+    }
+
     /// The first route that has all of `with` and none of `without`.
     #[must_use]
     pub fn route_with(&self, with: &[Policy], without: &[Policy]) -> Option<&Route> {
@@ -370,6 +391,9 @@ impl Deployment {
         if let Some(control_plane) = &mut scaled.control_plane {
             control_plane.poll_interval = by(control_plane.poll_interval);
             control_plane.ingress_timeout = by(control_plane.ingress_timeout);
+        }
+        if let Some(peering) = &mut scaled.peering {
+            peering.failover = by(peering.failover);
         }
         if let Some(platform) = &mut scaled.platform {
             platform.probe_period = by(platform.probe_period);

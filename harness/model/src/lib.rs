@@ -18,6 +18,7 @@ pub mod name;
 pub mod operation;
 pub mod platform;
 pub mod profile;
+pub mod quorum;
 pub mod run_record;
 pub mod schedule;
 pub mod seed;

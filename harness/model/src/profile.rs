@@ -62,8 +62,8 @@ pub enum DeclaredAs {
     /// Depends on the deployment's settings.
     When {
         /// Expression over `settings`, `store` (`redis`, `stub`, `none`), `storeScope` (`site`, `deployment`, `none`),
-        /// `sites`, `replicas`, `zones` (that have a replica, at the site with most), `platform` (whether there is one); in
-        /// minijinja's syntax.
+        /// `sites`, `replicas`, `zones` (that have a replica, at the site with most), `platform` and `peering` (whether there is one);
+        /// in minijinja's syntax.
         condition: String,
         /// If it is true.
         then: Declared,
@@ -112,6 +112,7 @@ struct Facts<'a> {
     replicas: u32,
     zones: usize,
     platform: bool,
+    peering: bool,
 }
 
 impl Profile {
@@ -178,6 +179,7 @@ fn is_true(condition: &str, deployment: &Deployment, settings: &BTreeMap<String,
         replicas: deployment.sites.iter().map(|site| site.replicas).fold(0, u32::saturating_add),
         zones: deployment.sites.iter().map(crate::deployment::Site::used_zones).max().unwrap_or_default(),
         platform: deployment.platform.is_some(),
+        peering: deployment.peering.is_some(),
     };
     let value = expression
         .eval(minijinja::Value::from(minijinja::value::Serde(&facts)))

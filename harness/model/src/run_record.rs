@@ -137,6 +137,9 @@ pub struct ClaimRecord {
     pub verdict: Verdict,
     /// What that means.
     pub standing: Standing,
+    /// What arithmetic over the topology says of it before anything ran; `None` where that says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<String>,
     /// Effective parameters.
     pub parameters: BTreeMap<String, Scalar>,
     /// The experiments that it read.

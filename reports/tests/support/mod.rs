@@ -87,6 +87,7 @@ fn claim(id: &str, statement: &str, declared: Declared, verdict: Verdict, experi
         },
         standing: Standing::of(declared, verdict.observed()),
         verdict,
+        predicted: None,
         parameters: BTreeMap::from([
             ("window".to_owned(), Scalar::Number(1.0)),
             ("on_store_loss".to_owned(), Scalar::Text("local".to_owned())),
@@ -209,6 +210,7 @@ fn deployment() -> Deployment {
             ingress_timeout: Duration::from_secs(30),
         }),
         store: Some(Store { kind: StoreKind::Redis, scope: StoreScope::Site }),
+        peering: None,
         site_store: true,
         platform: Some(Platform {
             probe_period: Duration::from_secs(10),

@@ -94,6 +94,7 @@ pub(super) fn blank(
             declared_source: planned.missing.clone().unwrap_or_else(|| planned.resolved.source.clone()),
             verdict: Verdict::inconclusive("not-run", "not judged yet"),
             standing: Standing::Inconclusive,
+            predicted: planned.predicted.clone(),
             parameters: scalars(&planned.parameters),
             experiments: planned.experiments.clone(),
             repeat: match request.parts {

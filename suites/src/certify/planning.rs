@@ -1,6 +1,7 @@
 //! Which claims apply, which experiments they read, how long that takes: pure, and the same for the same request.
 
 use super::Request;
+use crate::claims::predicted::predicted;
 use crate::experiment::Experiment;
 use crate::{claims, experiments};
 use gatecrash_engine::lab::capabilities;
@@ -46,6 +47,8 @@ pub struct PlannedClaim {
     pub resolved: Resolved,
     /// Why it is not applicable, if it is not.
     pub missing: Option<String>,
+    /// What arithmetic over the topology says of it; `None` where that says nothing.
+    pub predicted: Option<String>,
     /// Effective parameters, scaled.
     pub parameters: Parameters,
     /// Experiments that it reads.
@@ -101,7 +104,8 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
                 none.then(|| format!("experiment `{}` cannot run on this deployment", reads.join("`, `")))
             })
         };
-        planned.push(PlannedClaim { claim, resolved, missing, parameters, experiments: reads });
+        let predicted = predicted(claim.id, &request.deployment).filter(|_| missing.is_none());
+        planned.push(PlannedClaim { claim, resolved, missing, predicted, parameters, experiments: reads });
     }
     let wanted: BTreeSet<&str> = planned
         .iter()

@@ -133,7 +133,13 @@ const CFG_02_B: Claim = Claim {
 const CFG_02_C: Claim = Claim {
     id: "CFG-02/c",
     statement: "a brand-new replica started while the control plane is away serves the last published configuration",
-    needs: DISK,
+    needs: &[
+        Capability::ControlPlane,
+        Capability::ConfigurationVersion,
+        Capability::ReplicaFaults,
+        Capability::NewReplicas,
+        Capability::NetworkFaults,
+    ],
     check: |scope: &Scope<'_>| -> Verdict { start::cfg_02(scope, BRAND_NEW) },
     ..CFG_02_A
 };
@@ -181,7 +187,7 @@ const CFG_03: Claim = Claim {
         Capability::ControlPlane,
         Capability::ConfigurationChoice,
         Capability::ReplicaFaults,
-        Capability::ReplicaDisk,
+        Capability::NewReplicas,
         Capability::NetworkFaults,
     ],
     reads: Reads::Experiments(&["paired-starts"]),

@@ -40,6 +40,7 @@ pub(crate) fn deployment() -> Deployment {
             ingress_timeout: Duration::from_secs(30),
         }),
         store: None,
+        peering: None,
         site_store: false,
         platform: Some(Platform {
             probe_period: Duration::from_secs(10),

@@ -1,5 +1,6 @@
 //! SCL: does a cluster keep what it promises while it grows and shrinks?
 
+mod sizes;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -22,8 +23,35 @@ pub(crate) const ADDED: &str = "replica-added";
 /// Mark: this replica (subject) was asked to end, and is gone.
 pub(crate) const REMOVED: &str = "replica-removed";
 
+/// Name of the experiment that asks a small and a large replica for all that they can do.
+pub(crate) const SIZES: &str = "sizes";
+/// Stream: requests of clients that each ask again as soon as they are answered.
+pub(crate) const SATURATING: &str = "saturating";
+/// Mark: this replica (subject) is small (value 0) or large (value 1).
+pub(crate) const SIZE: &str = "replica-size";
+
 /// The claims of this family, ordered by id.
-pub(crate) const CLAIMS: &[Claim] = &[SCL_03];
+pub(crate) const CLAIMS: &[Claim] = &[SCL_02, SCL_03];
+
+const SCL_02: Claim = Claim {
+    id: "SCL-02",
+    statement: "a large replica can do more than a small one",
+    source: "seed M12 (Large: more capacity for each replica)",
+    level: Level::Core,
+    parameters: &[Parameter {
+        name: "ratio",
+        default: Some(Value::Number(1.2)),
+        min: 1.0,
+        max: 1000.0,
+        words: &[],
+        help: "times what a small one can do, on average over the runs (default: ours; no vendor says how much more)",
+    }],
+    needs: &[Capability::Sizes, Capability::NewReplicas],
+    reads: Reads::Experiments(&[SIZES]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: sizes::MINIMUM,
+    check: sizes::scl_02,
+};
 
 const SCL_03: Claim = Claim {
     id: "SCL-03",
@@ -41,7 +69,7 @@ const SCL_03: Claim = Claim {
             help: "requests that may fail (default: that of DRN-01)",
         },
     ],
-    needs: &[Capability::Quota, Capability::TwoReplicas, Capability::ReplicaFaults],
+    needs: &[Capability::Quota, Capability::TwoReplicas, Capability::ReplicaFaults, Capability::NewReplicas],
     reads: Reads::Experiments(&[SCALING]),
     on_busy_machine: OnBusyMachine::Excused,
     minimum: steps::MINIMUM,

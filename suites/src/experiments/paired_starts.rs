@@ -22,7 +22,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         Capability::ControlPlane,
         Capability::ConfigurationChoice,
         Capability::ReplicaFaults,
-        Capability::ReplicaDisk,
+        Capability::NewReplicas,
         Capability::NetworkFaults,
     ],
     expected: |_, scale| {

@@ -74,7 +74,7 @@ async fn run(lab: Lab) -> Result<(), LabError> {
         rounds.spend(&skewed(&replicas), 3.0).await?;
     }
 
-    if lab.has(Capability::ReplicaDisk) {
+    if lab.has(Capability::NewReplicas) {
         lab.phase("inject", "join");
         let joined = lab.add_replica(&site, BTreeMap::new()).await?;
         lab.wait_ready(&joined.name, lab.ready_within()).await?;

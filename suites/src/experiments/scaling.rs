@@ -22,7 +22,7 @@ const WINDOW: Window = Window { lasts: Duration::from_secs(60), at_least: Durati
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SCALING,
     story: "in one window of a quota a replica is added and taken away again while requests go through the ingress",
-    needs: &[Capability::Quota, Capability::TwoReplicas, Capability::ReplicaFaults],
+    needs: &[Capability::Quota, Capability::TwoReplicas, Capability::ReplicaFaults, Capability::NewReplicas],
     expected: |_, scale| WINDOW.at(scale).mul_f64(0.6) + Duration::from_secs(5),
     steps: single,
     options: |deployment| LabOptions {

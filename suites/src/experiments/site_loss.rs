@@ -73,11 +73,19 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     Ok(())
 }
 
-/// The ways of all sites but the first to what they share, which is at the first.
+/// The ways between the sites: those of all sites but the first to what they share, which is at the first, and those between gateways that are a group.
 fn between_sites(lab: &Lab) -> Vec<LinkId> {
-    let shared = lab.deployment().shares_store();
-    let (Some(first), true) = (lab.sites().first(), shared) else { return Vec::new() };
-    let store = lab.deployment().store_of(&first.name).unwrap_or_default();
-    let others = lab.replicas().into_iter().filter(|replica| replica.site != first.name);
-    others.flat_map(|replica| lab.links(&replica.name, &store)).collect()
+    let replicas = lab.replicas();
+    let mut all = Vec::new();
+    for from in &replicas {
+        for to in replicas.iter().filter(|to| to.site != from.site) {
+            all.extend(lab.links(&from.name, &to.name));
+        }
+    }
+    if let (Some(first), true) = (lab.sites().first(), lab.deployment().shares_store()) {
+        let store = lab.deployment().store_of(&first.name).unwrap_or_default();
+        let others = replicas.iter().filter(|replica| replica.site != first.name);
+        all.extend(others.flat_map(|replica| lab.links(&replica.name, &store)));
+    }
+    all
 }

@@ -51,7 +51,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
 
     lab.phase("hold", "");
     lab.restart(&replica.name, Disk::Keep).await?;
-    if lab.has(Capability::ReplicaDisk) {
+    if lab.has(Capability::NewReplicas) {
         let new = lab.add_replica(&replica.site, BTreeMap::new()).await?;
         traffic.extend(both(&lab, &contract, &plain, &new.name));
     }

@@ -106,7 +106,7 @@ async fn refused(lab: &Lab, route: &str, replicas: &[Replica], version: u32) -> 
         start(lab, route, &one, version).await?;
     }
 
-    if lab.has(Capability::ReplicaDisk) && lab.wants(NEW) {
+    if lab.has(Capability::NewReplicas) && lab.wants(NEW) {
         lab.phase("hold", NEW);
         let new = brand_new(lab, &first.site, BRAND_NEW).await?;
         start(lab, route, std::slice::from_ref(&new), version).await?;
@@ -145,7 +145,7 @@ fn slow(lab: &Lab) -> Fault {
 async fn one_and_new(lab: &Lab, route: &str, first: &Replica, version: u32) -> Result<(), LabError> {
     let mut starting = vec![first.clone()];
     restart(lab, &starting, RESTARTED).await?;
-    let new = if lab.has(Capability::ReplicaDisk) { Some(brand_new(lab, &first.site, BRAND_NEW).await?) } else { None };
+    let new = if lab.has(Capability::NewReplicas) { Some(brand_new(lab, &first.site, BRAND_NEW).await?) } else { None };
     starting.extend(new.clone());
     watch(lab, route, &starting, version, patience(lab, START), BRIEFLY).await?;
     match new {
@@ -167,7 +167,8 @@ async fn store_lost(lab: &Lab, route: &str, replica: Option<&Replica>, version: 
 }
 
 /// All replicas of a site have lost their disks and the site its configuration store; one of them finds the control plane
-/// refusing, one a black hole, and a new one finds it slow. Returns the faults that are in place.
+/// refusing, one a black hole, and a new one finds it slow. Of a group of gateways it is one that has lost its disk: with a site's, a quorum of
+/// them could be gone for good. Returns the faults that are in place.
 async fn wiped(
     lab: &Lab,
     route: &str,
@@ -179,7 +180,8 @@ async fn wiped(
     // Before the old fault goes the new one is there: nobody gets a configuration in between.
     let mut away = vec![lab.inject(slow(lab)).await?];
     lab.heal(refusing).await?;
-    let all = lab.replicas_of(&first.site);
+    let is_group = lab.has(Capability::Peering);
+    let all = if is_group { vec![first.clone()] } else { lab.replicas_of(&first.site) };
     let management = lab.deployment().site(&first.site).map(|site| site.management_ingress()).unwrap_or_default();
     for (replica, what) in all.iter().zip([NetworkFault::Refuse, NetworkFault::Blackhole]) {
         let links = lab.links(&replica.name, &management);
@@ -197,10 +199,12 @@ async fn wiped(
     for replica in &all {
         lab.restart(&replica.name, Disk::Wiped).await?;
     }
-    let new = brand_new(lab, &first.site, WIPED).await?;
-    let starting: Vec<Replica> = all.into_iter().chain([new.clone()]).collect();
+    let new = if is_group { None } else { Some(brand_new(lab, &first.site, WIPED).await?) };
+    let starting: Vec<Replica> = all.into_iter().chain(new.clone()).collect();
     watch(lab, route, &starting, version, patience(lab, START), BRIEFLY).await?;
-    lab.remove_replica(&new.name).await?;
+    if let Some(new) = new {
+        lab.remove_replica(&new.name).await?;
+    }
     // What the nearest link does ends first.
     away.reverse();
     Ok(away)

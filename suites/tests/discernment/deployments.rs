@@ -15,7 +15,7 @@ pub(crate) struct Shape {
     settings: &'static str,
     /// Sites, one line each.
     sites: &'static [&'static str],
-    /// Whose the store is.
+    /// Whose the store is; empty: there is none, and the gateways are one group.
     scope: &'static str,
     /// Its platform, or its analytics; empty for neither.
     platform: &'static str,
@@ -31,6 +31,11 @@ impl Shape {
     pub(crate) fn deployment(&self, defects: Vec<String>) -> Result<Deployment, InputError> {
         let Self { name, settings, scope, platform, .. } = self;
         let sites = self.sites.join("\n  - ");
+        let (state, shared) = if scope.is_empty() {
+            ("peering", "peering: {failover: 10s}".to_owned())
+        } else {
+            ("redis", format!("store: {{kind: stub, scope: {scope}}}"))
+        };
         let text = format!(
             r#"
 version: "1.0"
@@ -38,11 +43,11 @@ name: {name}
 profile: strict
 gateway:
   adapter: reference
-  settings: {{state: redis, onStoreLoss: local, {settings}}}
+  settings: {{state: {state}, onStoreLoss: local, {settings}}}
 sites:
   - {sites}
 controlPlane: {{pollInterval: 5s, ingressTimeout: 30s}}
-store: {{kind: stub, scope: {scope}}}
+{shared}
 {platform}
 quota: {{limit: 100, window: 10s, alignment: first-request}}
 "#
@@ -71,6 +76,7 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         Needs::Introspection => PROVIDER,
         Needs::Cache => CACHE,
         Needs::Analytics => OBSERVED,
+        Needs::Peering => GROUP,
     }
 }
 
@@ -148,4 +154,14 @@ const OBSERVED: Shape = Shape {
     platform: "analytics: {bufferEvents: 200, batchEvents: 20, flushInterval: 5s}",
     limits: &["CFG-02/b", "CFG-02/c", "CON-02", "ANA-02/b"],
     ..CLUSTER
+};
+
+/// Two sites whose gateways are one group: the first alone has a quorum. No platform runs it.
+const GROUP: Shape = Shape {
+    name: "group",
+    settings: "contracts: downloaded, revocation: peering, keepConfiguration: disk",
+    sites: &["{name: eu, replicas: 3}", "{name: us, replicas: 2}"],
+    scope: "",
+    platform: "",
+    limits: &["CFG-02/b", "CFG-02/c", "CON-02", "AVL-01", "AVL-03"],
 };

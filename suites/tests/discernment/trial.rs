@@ -190,12 +190,24 @@ fn explained(mut told: Told, last: bool, record: &RunRecord, folder: TempDir) ->
 
 /// A profile that declares each claim to hold: what is observed is what the table speaks of.
 fn strict(deployment: &Deployment) -> Profile {
-    let mode = deployment.gateway.settings.get("onStoreLoss").cloned().unwrap_or(Scalar::Text("closed".to_owned()));
+    let setting = |name: &str, default: &str| {
+        deployment.gateway.settings.get(name).cloned().unwrap_or(Scalar::Text(default.to_owned()))
+    };
+    // What nobody documents a profile must say; these say it as the deployment does.
+    let parameters = |id: &str| match id {
+        "QUO-07" => BTreeMap::from([("mode".to_owned(), setting("onStoreLoss", "closed"))]),
+        "PAR-02" => BTreeMap::from([
+            ("quota".to_owned(), setting("onStoreLoss", "closed")),
+            ("revocations".to_owned(), setting("onQuorumLossRevocations", "local")),
+            ("tokens".to_owned(), setting("onQuorumLossTokens", "local")),
+        ]),
+        _ => BTreeMap::new(),
+    };
     let declaration = |id: &str| Declaration {
         declared: DeclaredAs::Always(Declared::Holds),
         basis: Basis::Expected,
         source: String::new(),
-        parameters: if id == "QUO-07" { BTreeMap::from([("mode".to_owned(), mode.clone())]) } else { BTreeMap::new() },
+        parameters: parameters(id),
     };
     let claims = claims::all().iter().map(|claim| (claim.claim_id(), declaration(claim.id))).collect();
     Profile { name: "strict".to_owned(), product: "reference gateway".to_owned(), minimum_judged: 1, claims }

@@ -35,7 +35,7 @@ const DISTURBED: [&str; 3] = ["quota", "latency", "overload"];
 
 /// The families: first those that others disturb, then the longest first. Quotas and revocations are judged over
 /// windows of a second and less: those are not made any shorter.
-static FAMILIES: [Family; 15] = [
+static FAMILIES: [Family; 19] = [
     Family {
         name: "quota",
         deployment: "datapower-kubernetes",
@@ -56,6 +56,14 @@ static FAMILIES: [Family; 15] = [
         scale: 0.05,
         claims: &["OVL-01", "OVL-02", "OVL-03", "OVL-04"],
         // In containers it takes as long, and shows nothing else.
+        in_containers: &[],
+    },
+    Family {
+        name: "peering",
+        deployment: "datapower-linux",
+        scale: 0.1,
+        claims: &["PAR-01", "PAR-02", "PAR-03"],
+        // In containers it takes a minute more, and shows nothing else.
         in_containers: &[],
     },
     Family {
@@ -130,7 +138,36 @@ static FAMILIES: [Family; 15] = [
         claims: &["CFG-01", "CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03", "CFG-04", "CFG-05", "CFG-06"],
         in_containers: &["CFG-01"],
     },
-    Family { name: "scaling", deployment: "flex-managed", scale: 0.1, claims: &["SCL-03"], in_containers: &["SCL-03"] },
+    Family {
+        name: "scaling",
+        deployment: "flex-managed",
+        scale: 0.1,
+        claims: &["SCL-02", "SCL-03"],
+        // In containers SCL-03 takes half a minute, and shows nothing else.
+        in_containers: &[],
+    },
+    // The other layouts of the three systems, each by what it is there for.
+    Family {
+        name: "multicloud",
+        deployment: "datapower-multicloud",
+        scale: 0.1,
+        claims: &["TOK-01", "QUO-03", "QUO-04"],
+        in_containers: &[],
+    },
+    Family {
+        name: "three-sites",
+        deployment: "datapower-linux-three-sites",
+        scale: 0.05,
+        claims: &["PAR-02", "PAR-03"],
+        in_containers: &[],
+    },
+    Family {
+        name: "large",
+        deployment: "flex-managed-large",
+        scale: 0.1,
+        claims: &["SCL-02", "BAL-01"],
+        in_containers: &[],
+    },
     Family {
         name: "security",
         deployment: "flex-self-managed",

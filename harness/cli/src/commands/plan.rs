@@ -8,6 +8,7 @@ use crate::exit::Exit;
 use crate::prepare::{Prepared, prepare};
 use crate::times::short;
 use gatecrash_model::deployment::StoreKind;
+use gatecrash_model::quorum::Layout;
 use gatecrash_model::schedule::Part;
 use gatecrash_model::verdict::Declared;
 use std::fmt::Write as _;
@@ -58,6 +59,10 @@ pub(super) fn text(prepared: &Prepared) -> String {
     if deployment.store.as_ref().is_some_and(|store| store.kind == StoreKind::Redis) {
         lines.push("store Redis where one is found, else the store stub; the report says which".to_owned());
     }
+    if let Some(layout) = Layout::of(deployment) {
+        lines.push("peering".to_owned());
+        lines.extend(layout.sentences().into_iter().map(|sentence| format!("  {sentence}")));
+    }
     if !deployment.gateway.defects.is_empty() {
         lines.push(format!("defects switched on: {}", deployment.gateway.defects.join(", ")));
     }
@@ -95,6 +100,12 @@ pub(super) fn text(prepared: &Prepared) -> String {
     if !left_out.is_empty() {
         lines.push("not applicable:".to_owned());
         lines.extend(left_out);
+    }
+    let predicted = plan.claims.iter().filter_map(|planned| Some((planned.claim.id, planned.predicted.as_ref()?)));
+    let predicted: Vec<String> = predicted.map(|(id, words)| format!("  {id:<9} {words}")).collect();
+    if !predicted.is_empty() {
+        lines.push("predicted from the topology:".to_owned());
+        lines.extend(predicted);
     }
 
     lines.push(format!("expected time {}", short(plan.expected_wall)));

@@ -7,7 +7,7 @@ use super::traffic::Traffic;
 use super::{Lab, LabError, Running};
 use crate::link::Link;
 use crate::runtime::{Component, Signal, State as RunState, files};
-use gatecrash_model::adapter::render::{Context, LinkContext, ReplicaContext};
+use gatecrash_model::adapter::render::{Context, LinkContext, PeerContext, ReplicaContext};
 use gatecrash_model::deployment::{CLIENT, IDENTITY, Site};
 use gatecrash_model::fault::{LinkId, ReplicaFault};
 use gatecrash_model::history::{EventKind, ReplicaState};
@@ -148,6 +148,7 @@ impl Lab {
             files: placement.files,
             disk: placement.disk,
             link: self.link_context(replica),
+            peers: self.peer_contexts(&replica.name),
             deployment: self.deployment(),
             settings,
             defects: self.deployment().gateway.defects.clone(),
@@ -199,6 +200,18 @@ impl Lab {
             }
         }
         context
+    }
+
+    /// All voters of the group, in the order of the deployment, each with the link by which `replica` dials it.
+    fn peer_contexts(&self, replica: &str) -> Vec<PeerContext> {
+        let keys = topology::peers(self.deployment(), self.adapter(), replica);
+        let state = self.state();
+        let address = |voter: &str| {
+            let key = keys.iter().find(|key| key.to == voter)?;
+            state.links.get(key).map(|link| link.address().to_string())
+        };
+        let voters = self.deployment().voters().into_iter();
+        voters.map(|voter| PeerContext { address: address(&voter).unwrap_or_default(), replica: voter }).collect()
     }
 
     pub(super) fn event(&self, name: &str, state: ReplicaState, detail: &str) {

@@ -2,7 +2,7 @@
 
 use crate::probe::Protocol;
 use crate::runtime::Program;
-use gatecrash_model::adapter::Adapter;
+use gatecrash_model::adapter::{Adapter, PEER_PORT};
 use gatecrash_model::deployment::{
     CALIBRATION, CLIENT, CONTROL_PLANE, Deployment, IDENTITY, PLATFORM, Site, StoreScope,
 };
@@ -111,6 +111,7 @@ pub(super) fn replica_links(
         all.push(LinkKey::new(replica, &upstream, FIXTURE_PORT));
     }
     all.push(LinkKey::new(replica, IDENTITY, FIXTURE_PORT));
+    all.extend(peers(deployment, adapter, replica));
     if let Some(store) = deployment.store_of(&site.name) {
         all.push(LinkKey::new(replica, &store, STORE_PORT));
     }
@@ -125,6 +126,13 @@ pub(super) fn replica_links(
         all.push(LinkKey::new(replica, &site.management_ingress(), FIXTURE_PORT));
     }
     all
+}
+
+/// The links over which a replica dials the voters of the group that the gateways are, but for itself.
+pub(super) fn peers(deployment: &Deployment, adapter: &Adapter, replica: &str) -> Vec<LinkKey> {
+    let Some(port) = adapter.ports.get(PEER_PORT) else { return Vec::new() };
+    let others = deployment.voters().into_iter().filter(|voter| voter != replica);
+    others.map(|voter| LinkKey::new(replica, &voter, *port)).collect()
 }
 
 /// The upstream of the next site, if there is a route whose backend it is.

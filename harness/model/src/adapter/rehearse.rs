@@ -4,7 +4,7 @@
 //! replica that does not come up.
 
 use super::Adapter;
-use super::render::{Context, LinkContext, RenderError, ReplicaContext};
+use super::render::{Context, LinkContext, PeerContext, RenderError, ReplicaContext};
 use crate::deployment::{Deployment, Site};
 use crate::fixture::Client;
 use std::collections::BTreeMap;
@@ -57,8 +57,12 @@ impl Adapter {
             zone: site.zone_of(index).to_owned(),
             index,
         };
+        let address = |voter: &str| if voter == replica.name { String::new() } else { to(8082).address };
+        let voters = deployment.voters().into_iter();
+        let peers = voters.map(|voter| PeerContext { address: address(&voter), replica: voter }).collect();
         Context {
             replica,
+            peers,
             listen: HOST.to_owned(),
             ports: self.ports.clone(),
             files: "/files".to_owned(),

@@ -27,6 +27,8 @@ pub struct Context<'a> {
     /// Links by role: `upstream` and `identity`; `controlPlane`, `store`, `siteStore`, `analytics` where the deployment has one; `remoteUpstream`, that of
     /// the next site, where an experiment has a route to it.
     pub link: BTreeMap<String, LinkContext>,
+    /// The voters of the group that the gateways are, this replica among them (if it is one); empty without `peering`.
+    pub peers: Vec<PeerContext>,
     /// The deployment, scaled.
     pub deployment: &'a Deployment,
     /// Resolved settings: the adapter's defaults, the deployment's, and an experiment's overrides.
@@ -73,6 +75,15 @@ pub struct LinkContext {
     pub host: String,
     /// Port.
     pub port: u16,
+}
+
+/// A voter of a [`Context`].
+#[derive(Clone, Debug, Serialize)]
+pub struct PeerContext {
+    /// Its name.
+    pub replica: String,
+    /// `host:port` at which this replica dials it; empty for the replica itself.
+    pub address: String,
 }
 
 /// What a replica is started with.
@@ -271,6 +282,7 @@ mod tests {
     fn context(deployment: &Deployment) -> Context<'_> {
         let upstream = LinkContext { address: "127.0.0.9:1".to_owned(), host: "127.0.0.9".to_owned(), port: 1 };
         Context {
+            peers: Vec::new(),
             replica: ReplicaContext { name: "eu-1".to_owned(), site: "eu".to_owned(), zone: "a".to_owned(), index: 1 },
             listen: "127.0.0.2".to_owned(),
             ports: BTreeMap::from([("data".to_owned(), 8080)]),

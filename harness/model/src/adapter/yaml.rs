@@ -4,7 +4,7 @@
 //! names are undefined is only known when they are rendered.
 
 use super::render::{engine, why};
-use super::{Adapter, ContainerStart, Endpoint, FileTemplate, Probe, ProcessStart, Setting};
+use super::{Adapter, ContainerStart, Endpoint, FileTemplate, PEER_PORT, Probe, ProcessStart, Setting};
 use crate::claim::Capability;
 use crate::deployment::Deployment;
 use crate::deployment::yaml::version;
@@ -30,13 +30,14 @@ const CAPABILITIES: [(&str, Capability); 10] = [
 ];
 
 /// The names that templates may use; a test holds them to [`super::render::Context`].
-pub(super) const NAMES: [&str; 17] = [
+pub(super) const NAMES: [&str; 18] = [
     "replica",
     "listen",
     "ports",
     "files",
     "disk",
     "link",
+    "peers",
     "deployment",
     "settings",
     "defects",
@@ -90,6 +91,16 @@ impl Adapter {
                 mistakes.add(value_at, format!("setting `{name}` is {}; {expected}", shown(value)));
             }
         }
+        if deployment.peering.is_some() && !self.ports.contains_key(PEER_PORT) {
+            let at = written.as_ref().and_then(|root| entry(root, "peering")).map(|(at, _)| at);
+            mistakes.add(
+                at.unwrap_or_default(),
+                format!(
+                    "adapter `{}` has no port `{PEER_PORT}`, at which the gateways of a group reach each other: it has no `peering`",
+                    self.name
+                ),
+            );
+        }
         mistakes.finish(Some(()))
     }
 
@@ -140,11 +151,13 @@ fn shown(value: &Scalar) -> String {
 }
 
 /// Where `gateway.settings.NAME` stands: its key and its value.
+fn entry<'n>(node: &'n Node, name: &str) -> Option<(Position, &'n Node)> {
+    let Value::Map(entries) = &node.value else { return None };
+    entries.iter().find(|(key, _)| key.text == name).map(|(key, node)| (key.at, node))
+}
+
+/// Where a setting of the deployment stands: its name, its value.
 fn setting_place(root: &Node, name: &str) -> Option<(Position, Position)> {
-    fn entry<'n>(node: &'n Node, name: &str) -> Option<(Position, &'n Node)> {
-        let Value::Map(entries) = &node.value else { return None };
-        entries.iter().find(|(key, _)| key.text == name).map(|(key, node)| (key.at, node))
-    }
     let (_, gateway) = entry(root, "gateway")?;
     let (_, settings) = entry(gateway, "settings")?;
     let (at, value) = entry(settings, name)?;
@@ -622,6 +635,17 @@ mod tests {
         assert!(!error.contains("`free` is"), "{error}");
         let error = adapter.check_settings(&deployment, "edge.yaml", "").unwrap_err().to_string();
         assert!(error.contains("edge.yaml:1:1: setting `mode`"), "{error}");
+    }
+
+    #[test]
+    fn a_group_needs_a_port_for_its_gateways() {
+        let text = "version: \"1.0\"\nname: edge\nprofile: a\ngateway: {adapter: mine}\nsites: [{name: eu, replicas: 3}]\npeering: {}\n";
+        let deployment = deployment::yaml::parse("edge.yaml", text).unwrap();
+        let adapter = read(&format!("{BASE}{LACKS}")).unwrap();
+        let error = adapter.check_settings(&deployment, "edge.yaml", text).unwrap_err().to_string();
+        assert!(error.contains("edge.yaml:6:1: adapter `mine` has no port `peer`"), "{error}");
+        let with_port = read(&format!("{BASE}{LACKS}").replace("admin: 8081", "admin: 8081, peer: 8082")).unwrap();
+        with_port.check_settings(&deployment, "edge.yaml", text).unwrap();
     }
 
     #[test]

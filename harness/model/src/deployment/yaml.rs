@@ -1,8 +1,8 @@
 //! Deployments as written: YAML to the checked form, with its limits, its defaults and the one conversion.
 
 use super::{
-    Analytics, ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store, StoreKind,
-    StoreScope, Successor, WindowAlignment,
+    Analytics, ControlPlane, Deployment, Gateway, Peering, Platform, Policy, Quota, Route, RouteBackend, Site, Store,
+    StoreKind, StoreScope, Successor, WindowAlignment,
 };
 use crate::input::fields::{self, Fields, written_duration};
 use crate::input::tree::{self, Node};
@@ -15,6 +15,8 @@ use std::time::Duration;
 const VERSION: &str = "1.0";
 /// Longest duration that a deployment may name.
 const HOUR: Duration = Duration::from_secs(3_600);
+/// Voters that a group of gateways may have: with fewer none could be lost, and each more makes every decision dearer.
+const VOTERS: std::ops::RangeInclusive<u32> = 3..=15;
 const STORE_KINDS: [(&str, StoreKind); 2] = [("redis", StoreKind::Redis), ("stub", StoreKind::Stub)];
 const STORE_SCOPES: [(&str, StoreScope); 2] = [("site", StoreScope::Site), ("deployment", StoreScope::Deployment)];
 const SUCCESSORS: [(&str, Successor); 2] = [("same", Successor::Same), ("new", Successor::New)];
@@ -67,6 +69,7 @@ fn deployment(root: &Node, mistakes: &mut Mistakes<'_>) -> Option<Deployment> {
         keys.required("sites", "a deployment needs 1 to 8 sites", mistakes).and_then(|node| sites(node, mistakes));
     let control_plane = optional(keys.optional("controlPlane"), |node| control_plane(node, mistakes));
     let store = optional(keys.optional("store"), |node| store(node, mistakes));
+    let peering = optional(keys.optional("peering"), |node| peering(node, sites.as_deref(), mistakes));
     let site_store =
         keys.optional("siteStore").map_or(Some(false), |node| fields::boolean(node, "siteStore", mistakes));
     let platform = optional(keys.optional("platform"), |node| platform(node, mistakes));
@@ -81,6 +84,7 @@ fn deployment(root: &Node, mistakes: &mut Mistakes<'_>) -> Option<Deployment> {
         sites: sites?,
         control_plane: control_plane?,
         store: store?,
+        peering: peering?,
         site_store: site_store?,
         platform: platform?,
         analytics: analytics?,
@@ -214,6 +218,26 @@ fn store(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Store> {
         .map_or(Some(StoreScope::Site), |node| fields::word(node, "scope", &STORE_SCOPES, mistakes));
     keys.finish(mistakes);
     Some(Store { kind: kind?, scope: scope? })
+}
+
+/// Left out, its number is IBM's (a primary is missed for 10 s).
+fn peering(node: &Node, sites: Option<&[Site]>, mistakes: &mut Mistakes<'_>) -> Option<Peering> {
+    let mut keys = Fields::of(node, "`peering`", mistakes)?;
+    let legal = Duration::from_secs(1)..=Duration::from_secs(600);
+    let failover = keys
+        .optional("failover")
+        .map_or(Some(Duration::from_secs(10)), |node| fields::duration(node, "failover", legal, mistakes));
+    keys.finish(mistakes);
+    let voters: u32 = sites?.iter().map(|site| site.replicas).sum();
+    if !VOTERS.contains(&voters) {
+        let (least, most) = (VOTERS.start(), VOTERS.end());
+        mistakes.add(
+            node.at,
+            format!("`peering` has {voters} voters, the replicas of all sites; a group has {least} to {most}"),
+        );
+        return None;
+    }
+    Some(Peering { failover: failover? })
 }
 
 /// Left out, its numbers are those that Kubernetes has for a liveness probe.
@@ -365,10 +389,10 @@ fn default_routes() -> Vec<Route> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALIGNMENTS, POLICIES, STORE_KINDS, STORE_SCOPES, SUCCESSORS, parse};
+    use super::{ALIGNMENTS, POLICIES, STORE_KINDS, STORE_SCOPES, SUCCESSORS, VOTERS, parse};
     use crate::deployment::{
-        Analytics, ControlPlane, Deployment, Gateway, Platform, Policy, Quota, Route, RouteBackend, Site, Store,
-        StoreKind, StoreScope, Successor, WindowAlignment,
+        Analytics, ControlPlane, Deployment, Gateway, Peering, Platform, Policy, Quota, Route, RouteBackend, Site,
+        Store, StoreKind, StoreScope, Successor, WindowAlignment,
     };
     use crate::input::fields::written_duration;
     use crate::profile::Scalar;
@@ -486,7 +510,7 @@ mod tests {
         refuses(&format!("{HEAD}{text}"), expected);
     }
 
-    #[test_case("controlplane: {}\n", "6:1: unknown key `controlplane` in a deployment; known are `version`, `name`, `profile`, `gateway`, `sites`, `controlPlane`, `store`, `siteStore`, `platform`, `analytics`, `routes` and `quota`" ; "unknown key")]
+    #[test_case("controlplane: {}\n", "6:1: unknown key `controlplane` in a deployment; known are `version`, `name`, `profile`, `gateway`, `sites`, `controlPlane`, `store`, `peering`, `siteStore`, `platform`, `analytics`, `routes` and `quota`" ; "unknown key")]
     #[test_case("name: other\n", "6:1: `name` is there twice, first on line 2" ; "duplicate key")]
     #[test_case("controlPlane: {pollInterval: 10}\n", "6:30: `pollInterval` is 10; a duration is a number and a unit: `500ms`, `10s`, `1m`, `1h`" ; "duration without a unit")]
     #[test_case("controlPlane: {pollInterval: 2h}\n", "`pollInterval` is `2h`; legal are 10ms to 1h" ; "duration out of range")]
@@ -496,6 +520,10 @@ mod tests {
     #[test_case("store: {kind: memcached}\n", "`kind` is `memcached`; known are `redis` and `stub`" ; "store kind")]
     #[test_case("store: {kind: redis, scope: world}\n", "`scope` is `world`; known are `site` and `deployment`" ; "store scope")]
     #[test_case("store: redis\n", "6:8: `store` is a map of keys and values, not `redis`" ; "store as a word")]
+    #[test_case("peering: true\n", "6:10: `peering` is a map of keys and values, not true" ; "peering as a word")]
+    #[test_case("peering: {timeout: 1s}\n", "6:11: unknown key `timeout` in `peering`; known are `failover`" ; "unknown key of peering")]
+    #[test_case("peering: {failover: 10ms}\n", "6:21: `failover` is `10ms`; legal are 1s to 10m" ; "a failover that is too quick")]
+    #[test_case("peering: {}\n", "6:10: `peering` has 2 voters, the replicas of all sites; a group has 3 to 15" ; "a group of two")]
     #[test_case("siteStore: yes\n", "6:12: `siteStore` is `yes`; legal are `true` and `false`" ; "yes is not a boolean")]
     #[test_case("platform: true\n", "6:11: `platform` is a map of keys and values, not true" ; "platform as a word")]
     #[test_case("platform: {period: 5s}\n", "6:12: unknown key `period` in `platform`; known are `probePeriod`, `probeTimeout`, `probeThreshold` and `successor`" ; "unknown key of the platform")]
@@ -564,6 +592,9 @@ mod tests {
             json["store"]["kind"] = word(&STORE_KINDS, &store.kind).into();
             json["store"]["scope"] = word(&STORE_SCOPES, &store.scope).into();
         }
+        if let Some(peering) = &deployment.peering {
+            json["peering"]["failover"] = written_duration(peering.failover).into();
+        }
         if let Some(platform) = &deployment.platform {
             json["platform"]["probePeriod"] = written_duration(platform.probe_period).into();
             json["platform"]["probeTimeout"] = written_duration(platform.probe_timeout).into();
@@ -611,19 +642,24 @@ mod tests {
             prop::collection::btree_map(word(), scalars(), 0..4),
             prop::collection::btree_set("[a-z]{1,9}\\.[a-z-]{1,9}", 0..4),
         );
-        let sites = (sites, any::<bool>(), platform, analytics);
+        let peering = prop::option::of(millis(1_000_u64..600_000));
+        let sites = (sites, any::<bool>(), platform, analytics, peering);
         (word(), word(), gateway, sites, control_plane, store, routes, quota).prop_map(
             |(
                 name,
                 profile,
                 (adapter, settings, defects),
-                (sites, site_store, platform, analytics),
+                (sites, site_store, platform, analytics, peering),
                 control_plane,
                 store,
                 routes,
                 quota,
             )| {
+                // As many voters as a group may have.
+                let voters: u32 = sites.values().map(|(_, replicas, _)| *replicas).sum();
+                let peering = peering.filter(|_| VOTERS.contains(&voters)).map(|failover| Peering { failover });
                 Deployment {
+                    peering,
                     name,
                     profile,
                     gateway: Gateway { adapter, settings, defects: defects.into_iter().collect() },

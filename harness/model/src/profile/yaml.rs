@@ -14,7 +14,7 @@ const DECLARED: [(&str, Declared); 3] =
     [("holds", Declared::Holds), ("does-not-hold", Declared::DoesNotHold), ("not-applicable", Declared::NotApplicable)];
 const BASES: [(&str, Basis); 2] = [("documented", Basis::Documented), ("expected", Basis::Expected)];
 /// The names that conditions may use.
-const NAMES: [&str; 7] = ["settings", "store", "storeScope", "sites", "replicas", "zones", "platform"];
+const NAMES: [&str; 8] = ["settings", "store", "storeScope", "sites", "replicas", "zones", "platform", "peering"];
 
 /// The profile that `text` describes. `known_claims` are the claims that exist, each with its parameters.
 ///
@@ -371,7 +371,7 @@ mod tests {
     #[test_case("  QUO-01: {declared: holds, basis: expected, parameters: {w: 1}}", "QUO-01 has no parameter `w`; known are `window`, `delay`, `e` and `mode`" ; "unknown parameter")]
     #[test_case("  QUO-02: {declared: holds, basis: expected, parameters: {w: 1}}", "QUO-02 has no parameter `w`; known are none" ; "no parameters")]
     #[test_case("  QUO-01: {when: \"store ==\", then: holds, otherwise: holds, basis: expected}", "6:18: `when` is not an expression: " ; "expression syntax")]
-    #[test_case("  QUO-01: {when: \"storage == 'x'\", then: holds, otherwise: holds, basis: expected}", "`when` uses `storage`, which is not known; known are `settings`, `store`, `storeScope`, `sites`, `replicas`, `zones` and `platform`" ; "unknown name")]
+    #[test_case("  QUO-01: {when: \"storage == 'x'\", then: holds, otherwise: holds, basis: expected}", "`when` uses `storage`, which is not known; known are `settings`, `store`, `storeScope`, `sites`, `replicas`, `zones`, `platform` and `peering`" ; "unknown name")]
     #[test_case("  QUO-01: {when: \"sites > 1\", then: holds, basis: expected}", "`when` needs `otherwise`" ; "no otherwise")]
     #[test_case("  QUO-01: {declared: holds, then: holds, basis: expected}", "`then` needs a `when`" ; "then without when")]
     #[test_case("  QUO-01: 1", "`QUO-01` is a map of keys and values, not 1" ; "not a map")]
@@ -404,6 +404,7 @@ mod tests {
     #[test_case("storeScope == 'deployment'", "store: {kind: redis, scope: deployment}\n", Declared::Holds ; "one for all")]
     #[test_case("storeScope == 'deployment'", "store: {kind: redis}\n", Declared::DoesNotHold ; "one for each site")]
     #[test_case("sites == 2 and replicas == 5", "", Declared::Holds ; "counts")]
+    #[test_case("peering", "", Declared::DoesNotHold ; "no group")]
     #[test_case("platform", "platform: {}\n", Declared::Holds ; "a platform")]
     #[test_case("platform", "", Declared::DoesNotHold ; "no platform")]
     #[test_case("settings.cache == 'on'", "", Declared::Holds ; "a setting")]

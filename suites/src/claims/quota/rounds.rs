@@ -26,11 +26,11 @@ pub(crate) struct Round<'h> {
     /// Its number.
     pub(super) number: i64,
     /// When its mark was set, ns.
-    pub(super) marked: u64,
+    pub(crate) marked: u64,
     /// Position of its mark.
     pub(crate) event: usize,
     /// Phase in force at the mark.
-    pub(super) phase: Name,
+    pub(crate) phase: Name,
     /// Variant in force at the mark.
     pub(crate) variant: Name,
     /// Length of the window, ns.
@@ -73,7 +73,7 @@ pub(crate) struct Rule {
     pub(super) sync_s: f64,
     /// Whether all keys share a bucket, for all that is known (token bucket).
     pub(super) any_key: bool,
-    /// Whether there is a store that may be what counts.
+    /// Whether there is a store, or a group of gateways, that may be what counts.
     pub(super) in_store: bool,
 }
 
@@ -84,7 +84,7 @@ impl Rule {
     }
 
     /// The rule of one counter that is never behind.
-    pub(super) fn strict(deployment: &Deployment) -> Self {
+    pub(crate) fn strict(deployment: &Deployment) -> Self {
         let quota = deployment.quota;
         let first_request = matches!(quota.alignment, WindowAlignment::FirstRequest);
         Self {
@@ -92,8 +92,15 @@ impl Rule {
             fillings: if first_request { 1 } else { 2 },
             sync_s: 0.0,
             any_key: matches!(quota.alignment, WindowAlignment::TokenBucket),
-            in_store: deployment.store.is_some(),
+            in_store: deployment.store.is_some() || deployment.peering.is_some(),
         }
+    }
+}
+
+impl Rule {
+    /// The rule of `counters` counters that know nothing of each other.
+    pub(crate) fn of_counters(self, counters: u64) -> Self {
+        Self { quota: self.quota.saturating_mul(counters), ..self }
     }
 }
 

@@ -302,8 +302,8 @@ pub(super) fn units_bounded(scope: &Scope<'_>) -> Verdict {
     }
 }
 
-/// Whether a store counts the quota: there is one, and the gateway is not told to count in memory.
+/// Whether a store counts the quota, or the group of gateways: there is one, and the gateway is not told to count in memory.
 fn store_counts(scope: &Scope<'_>) -> bool {
     let in_memory = scope.deployment.gateway.settings.get("state") == Some(&Scalar::Text("memory".to_owned()));
-    scope.deployment.store.is_some() && !in_memory
+    (scope.deployment.store.is_some() || scope.deployment.peering.is_some()) && !in_memory
 }

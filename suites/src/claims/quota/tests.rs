@@ -32,6 +32,7 @@ fn deployment() -> Deployment {
         sites: vec![site("eu"), site("us")],
         control_plane: None,
         store: Some(Store { kind: StoreKind::Redis, scope: StoreScope::Site }),
+        peering: None,
         site_store: false,
         platform: None,
         analytics: None,

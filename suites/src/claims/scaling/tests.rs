@@ -1,6 +1,6 @@
 //! SCL-03 over hand-written histories: what holds, what breaks it, and what shows nothing.
 
-use super::{ADDED, CLAIMS, REMOVED, SCALED, SCALED_REVOKED, SCALED_TOKEN, SCALING};
+use super::{ADDED, CLAIMS, REMOVED, SATURATING, SCALED, SCALED_REVOKED, SCALED_TOKEN, SCALING, SIZE, SIZES};
 use crate::claims::quota::marks::QUOTA_WINDOW_MS;
 use crate::claims::sample::{anything, doubted_effects_never_accuse, explanation, judge, nothing, reason};
 use gatecrash_model::History;
@@ -134,4 +134,41 @@ proptest! {
         prop_assert_eq!(check(&history), check(&history));
         doubted_effects_never_accuse(CLAIMS, "SCL-03", &history);
     }
+}
+
+/// Five runs each of `eu-3` (small) and `eu-4` (large), a second long, with so many answers.
+fn sizes(small: [u64; 5], large: [u64; 5]) -> HistoryBuilder {
+    let mut history = HistoryBuilder::new(SIZES);
+    history.at_ms(1).mark(SIZE, "eu-3", 0).mark(SIZE, "eu-4", 1);
+    for run in 0..5 {
+        for (turn, (replica, answers)) in [("eu-3", small[run]), ("eu-4", large[run])].into_iter().enumerate() {
+            let from = 1_000 + u64::try_from(run * 2 + turn).unwrap() * 2_000;
+            history.at_ms(from).phase("hold", replica);
+            for answer in 0..answers {
+                history.at_ms(from + answer * 900 / answers.max(1)).ok(call(SATURATING, replica, "plain", "client-1"));
+            }
+            history.at_ms(from + 1_000).phase("settle", "");
+        }
+    }
+    history
+}
+
+#[test]
+fn a_large_replica_that_can_do_more_holds_and_one_that_cannot_breaks_it() {
+    let judged = |small, large| judge(CLAIMS, "SCL-02", &[&sizes(small, large).build()]);
+    let more = judged([100, 98, 101, 99, 100], [200, 197, 202, 199, 201]);
+    assert_eq!(more.observed(), Observed::Holds, "{more:?}");
+    let same = judged([100, 98, 101, 99, 100], [99, 100, 100, 98, 101]);
+    assert!(explanation(&same).contains("a large replica can do 1.00 times what a small one can"), "{same:?}");
+    // More, and not enough more.
+    let little = judged([100, 98, 101, 99, 100], [110, 109, 111, 108, 110]);
+    assert_eq!(little.observed(), Observed::Violated, "{little:?}");
+    let uneven = judged([100, 60, 140, 99, 100], [150, 155, 100, 170, 90]);
+    assert_eq!(reason(&uneven).0, "undecided", "{uneven:?}");
+}
+
+#[test]
+fn sizes_that_nobody_compared_are_open() {
+    assert_eq!(judge(CLAIMS, "SCL-02", &[&nothing(SIZES)]).observed(), Observed::Inconclusive);
+    assert_eq!(reason(&judge(CLAIMS, "SCL-02", &[&sizes([0; 5], [0; 5]).build()])).0, "too-few-samples");
 }
