@@ -44,6 +44,32 @@ pub(crate) fn sides(deployment: &Deployment) -> [Vec<String>; 2] {
     [names, last.into_iter().collect()]
 }
 
+/// How many voters these sites have together.
+pub(crate) fn voters_of(deployment: &Deployment, sites: &[String]) -> u32 {
+    let of = deployment.sites.iter().filter(|site| sites.contains(&site.name));
+    of.map(|site| site.replicas).fold(0, u32::saturating_add)
+}
+
+/// What it takes to lose voters and to see what the others share.
+pub(crate) const LOSSES: &[Capability] = &[
+    Capability::Peering,
+    Capability::Tokens,
+    Capability::TokenRevocation,
+    Capability::Quota,
+    Capability::ReplicaFaults,
+    Capability::NetworkFaults,
+];
+/// What it takes to split a group between its sites.
+pub(crate) const SPLITS: &[Capability] = &[
+    Capability::Peering,
+    Capability::TwoSites,
+    Capability::Tokens,
+    Capability::TokenRevocation,
+    Capability::Quota,
+    Capability::ReplicaFaults,
+    Capability::NetworkFaults,
+];
+
 /// The claims of this family.
 pub(crate) const CLAIMS: &[Claim] = &[PAR_01, PAR_02, PAR_03];
 
@@ -87,14 +113,7 @@ const PAR_01: Claim = Claim {
         },
         HANGS,
     ],
-    needs: &[
-        Capability::Peering,
-        Capability::Tokens,
-        Capability::TokenRevocation,
-        Capability::Quota,
-        Capability::ReplicaFaults,
-        Capability::NetworkFaults,
-    ],
+    needs: LOSSES,
     reads: Reads::Experiments(&[FAILOVER_STORY]),
     on_busy_machine: OnBusyMachine::Excused,
     minimum: MINIMUM,
@@ -142,15 +161,7 @@ const PAR_02: Claim = Claim {
         },
         HANGS,
     ],
-    needs: &[
-        Capability::Peering,
-        Capability::TwoSites,
-        Capability::Tokens,
-        Capability::TokenRevocation,
-        Capability::Quota,
-        Capability::ReplicaFaults,
-        Capability::NetworkFaults,
-    ],
+    needs: SPLITS,
     reads: Reads::Experiments(&[SPLIT_STORY]),
     on_busy_machine: OnBusyMachine::Excused,
     minimum: MINIMUM,
@@ -170,15 +181,7 @@ const PAR_03: Claim = Claim {
         words: &[],
         help: "from the heal to the last accept of a token that was revoked on either side (default: ours)",
     }],
-    needs: &[
-        Capability::Peering,
-        Capability::TwoSites,
-        Capability::Tokens,
-        Capability::TokenRevocation,
-        Capability::Quota,
-        Capability::ReplicaFaults,
-        Capability::NetworkFaults,
-    ],
+    needs: SPLITS,
     reads: Reads::Experiments(&[SPLIT_STORY]),
     on_busy_machine: OnBusyMachine::Excused,
     minimum: MINIMUM,

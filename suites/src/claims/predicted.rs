@@ -1,6 +1,6 @@
 //! What does arithmetic over the topology say of a claim before anything runs (K4)? Printed in the plan, and beside the standing.
 
-use super::peering::sides;
+use super::peering::{sides, voters_of};
 use gatecrash_model::Deployment;
 use gatecrash_model::quorum::{Layout, SiteLoss};
 
@@ -25,8 +25,7 @@ pub(crate) fn predicted(id: &str, deployment: &Deployment) -> Option<String> {
 
 /// `` `eu` has a quorum (3 of 5)``.
 fn half(layout: &Layout, deployment: &Deployment, side: &[String]) -> String {
-    let of = deployment.sites.iter().filter(|site| side.contains(&site.name));
-    let size = of.map(|site| site.replicas).fold(0, u32::saturating_add);
+    let size = voters_of(deployment, side);
     let names: Vec<String> = side.iter().map(|name| format!("`{name}`")).collect();
     let has = if size >= layout.quorum() { "has a quorum" } else { "has none" };
     format!("{} {has} ({size} of {})", names.join(" with "), layout.voters())

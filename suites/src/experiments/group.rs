@@ -5,9 +5,11 @@ use super::revocation::revoke;
 use super::rounds::{Rounds, evenly};
 use super::token_matrix::one_token;
 use super::watches::Watch;
-use gatecrash_engine::lab::{Lab, LabError, Replica, Target, Token, Traffic, TrafficSpec};
+use futures::future::try_join_all;
+use gatecrash_engine::lab::{Disk, Lab, LabError, Replica, Target, Token, Traffic, TrafficSpec};
 use gatecrash_model::deployment::Policy;
 use gatecrash_model::fault::LinkId;
+use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::stream;
 use std::time::Duration;
 
@@ -108,6 +110,27 @@ impl Group {
     /// Revokes `token` at `replica`.
     pub(super) async fn revoke(&self, replica: &Replica, token: &Token) {
         revoke(&self.lab, replica, token).await;
+    }
+
+    /// Kills voters, all at once.
+    ///
+    /// # Errors
+    /// If the runtime fails.
+    pub(super) async fn kill(&self, voters: &[Replica]) -> Result<(), LabError> {
+        for voter in voters {
+            self.lab.mark(mark::NOT_READY_DECLARED, &voter.name, 0);
+        }
+        try_join_all(voters.iter().map(|voter| self.lab.kill(&voter.name))).await.map(drop)
+    }
+
+    /// Starts voters that were killed, with their disks, and waits until they are ready.
+    ///
+    /// # Errors
+    /// If the runtime fails, or one does not become ready.
+    pub(super) async fn bring_back(&self, voters: &[Replica]) -> Result<(), LabError> {
+        let lab = &self.lab;
+        try_join_all(voters.iter().map(|voter| lab.restart(&voter.name, Disk::Keep))).await?;
+        try_join_all(voters.iter().map(|voter| lab.wait_ready(&voter.name, lab.ready_within()))).await.map(drop)
     }
 
     /// The links by which `some` and `others` dial each other, first those of `some`.

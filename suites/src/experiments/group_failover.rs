@@ -3,29 +3,19 @@
 
 use super::group::{FAILOVER, Group};
 use super::rounds::evenly;
-use crate::claims::peering::{CUT_MINORITY, FAILOVER_STORY, KILL_MINORITY, kill_one};
+use crate::claims::peering::{CUT_MINORITY, FAILOVER_STORY, KILL_MINORITY, LOSSES, kill_one};
 use crate::experiment::Experiment;
 use futures::FutureExt;
-use futures::future::try_join_all;
-use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica};
+use gatecrash_engine::lab::{Lab, LabError, LabOptions, Replica};
 use gatecrash_model::Deployment;
-use gatecrash_model::claim::Capability;
 use gatecrash_model::fault::{Direction, Fault, NetworkFault};
-use gatecrash_model::history::event::mark;
 use gatecrash_model::quorum::Layout;
 use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: FAILOVER_STORY,
     story: "kill each voter of the group in turn, then as many at once as may be lost, then cut as many off; whoever is left spends a quota and revokes a token",
-    needs: &[
-        Capability::Peering,
-        Capability::Tokens,
-        Capability::TokenRevocation,
-        Capability::Quota,
-        Capability::ReplicaFaults,
-        Capability::NetworkFaults,
-    ],
+    needs: LOSSES,
     expected: |deployment, scale| {
         let steps = u32::try_from(steps(deployment).len()).unwrap_or(u32::MAX);
         let once = (FAILOVER + WATCHED + REJOINED) + deployment.quota.window * 2;
@@ -104,10 +94,7 @@ async fn lose(group: &mut Group, step: &str, lost: &[Replica], how: Loss) -> Res
     lab.phase("inject", step);
     let cut = match how {
         Loss::Killed => {
-            for replica in lost {
-                lab.mark(mark::NOT_READY_DECLARED, &replica.name, 0);
-            }
-            try_join_all(lost.iter().map(|replica| lab.kill(&replica.name))).await?;
+            group.kill(lost).await?;
             None
         }
         Loss::CutOff => {
@@ -131,10 +118,7 @@ async fn lose(group: &mut Group, step: &str, lost: &[Replica], how: Loss) -> Res
     lab.phase("heal", step);
     match cut {
         Some(cut) => lab.heal(cut).await?,
-        None => {
-            try_join_all(lost.iter().map(|replica| lab.restart(&replica.name, Disk::Keep))).await?;
-            try_join_all(lost.iter().map(|replica| lab.wait_ready(&replica.name, lab.ready_within()))).await?;
-        }
+        None => group.bring_back(lost).await?,
     }
     asked.stop().await;
     lab.hold(lab.scaled(REJOINED)).await?;

@@ -2,29 +2,19 @@
 //! spent and a token revoked while they are apart; the heal comes in the middle of the window. Read by PAR-02 and PAR-03.
 
 use super::group::{FAILOVER, Group};
-use crate::claims::peering::{FLAP, MAJORITY_LOST, ONE_WAY, SPLIT, SPLIT_STORY, sides};
+use crate::claims::peering::{FLAP, MAJORITY_LOST, ONE_WAY, SPLIT, SPLIT_STORY, SPLITS, sides};
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
-use futures::future::{join_all, try_join_all};
-use gatecrash_engine::lab::{Active, Disk, Lab, LabError, LabOptions, Replica, Token, Window};
+use futures::future::join_all;
+use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions, Replica, Token, Window};
 use gatecrash_model::Deployment;
-use gatecrash_model::claim::Capability;
 use gatecrash_model::fault::{Direction, Fault, LinkId, NetworkFault};
-use gatecrash_model::history::event::mark;
 use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SPLIT_STORY,
     story: "split the group between the sites (both ways, one way, without the larger side, again and again); each side spends a quota and revokes a token; heal in the middle of the window",
-    needs: &[
-        Capability::Peering,
-        Capability::TwoSites,
-        Capability::Tokens,
-        Capability::TokenRevocation,
-        Capability::Quota,
-        Capability::ReplicaFaults,
-        Capability::NetworkFaults,
-    ],
+    needs: SPLITS,
     expected: |_, scale| {
         let once = BEFORE + FAILOVER + WINDOW * 2 + CONVERGED;
         (once.mul_f64(scale) + Duration::from_secs(2)).saturating_mul(4)
@@ -129,17 +119,14 @@ async fn apart(group: &mut Group, step: &str, [one, other]: [&[Replica]; 2]) -> 
     lab.phase("inject", step);
     let apart = match step {
         MAJORITY_LOST => {
-            for replica in lost {
-                lab.mark(mark::NOT_READY_DECLARED, &replica.name, 0);
-            }
-            try_join_all(lost.iter().map(|replica| lab.kill(&replica.name))).await?;
+            group.kill(lost).await?;
             Apart::Lost(lost.to_vec())
         }
         FLAP => {
             for _ in 1..SHORT_SPLITS {
                 let short = cut(group, false, [one, other]).await?;
                 lab.hold(lab.scaled(SHORT)).await?;
-                heal(&lab, Apart::Cut(short)).await?;
+                heal(group, Apart::Cut(short)).await?;
                 lab.hold(lab.scaled(SHORT)).await?;
             }
             Apart::Cut(cut(group, false, [one, other]).await?)
@@ -165,7 +152,7 @@ async fn apart(group: &mut Group, step: &str, [one, other]: [&[Replica]; 2]) -> 
     lab.hold(window.mul_f64(APART)).await?;
 
     lab.phase("heal", step);
-    heal(&lab, apart).await?;
+    heal(group, apart).await?;
     lab.phase("settle", step);
     let healed = lab.now();
     lab.hold(window.mul_f64(ASKED - APART)).await?;
@@ -187,17 +174,14 @@ fn weighed(sides: &[&[Replica]]) -> Vec<(Replica, u32)> {
     sides.iter().flat_map(|side| side.iter().map(move |replica| (replica.clone(), weight(side)))).collect()
 }
 
-async fn heal(lab: &Lab, apart: Apart) -> Result<(), LabError> {
+async fn heal(group: &Group, apart: Apart) -> Result<(), LabError> {
     match apart {
         Apart::Cut(cuts) => {
             for cut in cuts {
-                lab.heal(cut).await?;
+                group.lab.heal(cut).await?;
             }
         }
-        Apart::Lost(lost) => {
-            try_join_all(lost.iter().map(|replica| lab.restart(&replica.name, Disk::Keep))).await?;
-            try_join_all(lost.iter().map(|replica| lab.wait_ready(&replica.name, lab.ready_within()))).await?;
-        }
+        Apart::Lost(lost) => group.bring_back(&lost).await?,
     }
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! What each gateway of a group answered, stretch by stretch.
 
-use super::sides;
-use crate::claims::common::{Phase, Seen, phases, stream};
+use super::{sides, voters_of};
+use crate::claims::common::{Phase, Seen, decided_by, phases, stream};
+use crate::claims::lives::Offences;
 use gatecrash_model::operation::{Verb, stream as streams};
 use gatecrash_model::quorum::Layout;
+use gatecrash_model::verdict::{Counterexample, EventRef, Number, Reason, Verdict};
 use gatecrash_model::{Deployment, History, Name};
 
 /// How a call ended, as far as it says something of the group.
@@ -99,6 +101,56 @@ impl<'h> Story<'h> {
     }
 }
 
+/// What a check of this family found against its claim, and why it may not be able to tell.
+#[derive(Default)]
+pub(super) struct Findings {
+    offences: Offences,
+    /// The first offence in words, and the number that it is about.
+    first: Option<(String, &'static str)>,
+    pub(super) reason: Option<Reason>,
+}
+
+impl Findings {
+    /// One more offence, shown by an event if there is one.
+    pub(super) fn offend(
+        &mut self,
+        history: &History,
+        event: Option<usize>,
+        about: &'static str,
+        words: impl FnOnce() -> String,
+    ) {
+        self.first.get_or_insert_with(|| (words(), about));
+        match event {
+            Some(event) => self.offences.add(history, event),
+            None => self.offences.count = self.offences.count.saturating_add(1),
+        }
+    }
+
+    /// A window that went over its bound, as these events show.
+    pub(super) fn over(&mut self, events: &[EventRef], about: &'static str, words: impl FnOnce() -> String) {
+        self.first.get_or_insert_with(|| (words(), about));
+        self.offences.count = self.offences.count.saturating_add(1);
+        self.offences.events.extend(events.iter().cloned());
+    }
+
+    /// The first doubt stands.
+    pub(super) fn doubt(&mut self, reason: impl FnOnce() -> Reason) {
+        self.reason.get_or_insert_with(reason);
+    }
+
+    /// The violation that was found first; `None` if there was none.
+    pub(super) fn violated(&mut self, samples: u64, numbers: &[Number]) -> Option<Verdict> {
+        let (explanation, about) = self.first.take()?;
+        let (events, numbers) = (std::mem::take(&mut self.offences.events), decided_by(numbers.to_vec(), about));
+        Some(Verdict::Violated(Counterexample { explanation, events, samples, numbers }))
+    }
+}
+
+/// The event that ends a call, else the one that began it.
+pub(super) fn telling(seen: &Seen<'_>) -> usize {
+    seen.view.completed().unwrap_or(seen.view.invoked as usize)
+}
+
 /// One side of a split.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Side {
@@ -134,12 +186,8 @@ impl Side {
 /// The sides of `step` that live, with what arithmetic says of their quorum.
 pub(super) fn sides_of(deployment: &Deployment, step: &str) -> Vec<Side> {
     let Some(layout) = Layout::of(deployment) else { return Vec::new() };
-    let voters = |sites: &[String]| -> u32 {
-        let of = deployment.sites.iter().filter(|site| sites.contains(&site.name));
-        of.map(|site| site.replicas).fold(0, u32::saturating_add)
-    };
     let both = sides(deployment);
-    let sizes = [voters(&both[0]), voters(&both[1])];
+    let sizes = [voters_of(deployment, &both[0]), voters_of(deployment, &both[1])];
     let side = |at: usize| -> Option<Side> {
         let (sites, size) = (both.get(at)?.clone(), *sizes.get(at)?);
         let quorum = (step != super::ONE_WAY).then_some(size >= layout.quorum());

@@ -3,14 +3,14 @@
 //! A revocation that was answered 2xx holds everywhere from the heal and T on, for good: one that is accepted again is lost. What is
 //! admitted in the window of the heal is bounded by a quota for each side; what is admitted in the next one, by one quota.
 
-use super::calls::{Story, sides_of};
+use super::calls::{Findings, Story, sides_of, telling};
 use super::{MINIMUM, SPLIT_STORY};
-use crate::claims::common::{Seen, count, decided_by, doubt, len, nanos, seconds, unless};
-use crate::claims::lives::{Decision, Offences, decide};
+use crate::claims::common::{Seen, count, doubt, len, nanos, seconds, unless};
+use crate::claims::lives::{Decision, decide};
 use crate::claims::quota::{Round, Rule, Tally, against_bound, rounds, starved};
 use gatecrash_model::Name;
 use gatecrash_model::claim::Scope;
-use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
+use gatecrash_model::verdict::{Evidence, Number, Reason, Verdict};
 
 const LAG: &str = "last accept of a revoked token after the heal";
 const TOTAL: &str = "most admitted over a heal";
@@ -24,23 +24,7 @@ struct Shown {
     total: u64,
     again: u64,
     windows: u64,
-    offences: Offences,
-    first: Option<(String, &'static str)>,
-    reason: Option<Reason>,
-}
-
-impl Shown {
-    fn offend(&mut self, about: &'static str, words: impl FnOnce() -> String) {
-        if self.first.is_none() {
-            self.first = Some((words(), about));
-        }
-    }
-
-    fn doubt(&mut self, reason: impl FnOnce() -> Reason) {
-        if self.reason.is_none() {
-            self.reason = Some(reason());
-        }
-    }
+    findings: Findings,
 }
 
 /// The check.
@@ -65,9 +49,8 @@ pub(super) fn par_03(scope: &Scope<'_>) -> Verdict {
         Number::new("revocations while apart", count(shown.revocations), ""),
         Number::new("heals with a window over them", count(shown.windows), ""),
     ];
-    if let Some((explanation, about)) = shown.first {
-        let (events, samples) = (shown.offences.events, shown.samples);
-        return Verdict::Violated(Counterexample { explanation, events, samples, numbers: decided_by(numbers, about) });
+    if let Some(violated) = shown.findings.violated(shown.samples, &numbers) {
+        return violated;
     }
     let few = (shown.revocations == 0 || shown.windows == 0).then(|| {
         let text = format!(
@@ -77,7 +60,7 @@ pub(super) fn par_03(scope: &Scope<'_>) -> Verdict {
         Reason::new("too-few-samples", text)
     });
     let held = Verdict::holds(MINIMUM, Evidence { samples: shown.samples, numbers, notes: Vec::new() });
-    unless(held, doubt(history).or(few).or(shown.reason))
+    unless(held, doubt(history).or(few).or(shown.findings.reason))
 }
 
 /// Whether what was revoked in `step` is refused everywhere from the heal and T on.
@@ -112,8 +95,7 @@ fn revoked(story: &Story<'_>, shown: &mut Shown, step: Name, within: u64) {
                     let lag = seen.sent.saturating_sub(healed);
                     shown.lag = shown.lag.max(lag);
                     if late {
-                        shown.offences.add(history, seen.view.completed().unwrap_or(seen.view.invoked as usize));
-                        shown.offend(LAG, || {
+                        shown.findings.offend(history, Some(telling(seen)), LAG, || {
                             let (whose, name) = (history.text(asked.asked.target), history.text(target));
                             format!(
                                 "{label}: a token that was revoked at `{whose}` while the sides were apart was accepted at `{name}` {:.3} s after the heal",
@@ -128,7 +110,7 @@ fn revoked(story: &Story<'_>, shown: &mut Shown, step: Name, within: u64) {
         }
         if let Some(silent) = users.iter().find(|user| !refused.contains(user)) {
             let name = history.text(*silent);
-            shown.doubt(|| {
+            shown.findings.doubt(|| {
                 let text = format!("{label}: a revoked token was never seen refused at `{name}` after the heal and T");
                 Reason::new("too-few-samples", text)
             });
@@ -156,12 +138,10 @@ fn counted(story: &Story<'_>, shown: &mut Shown, step: Name, rule: &Rule, rounds
         *most = (*most).max(found.admitted);
         if found.broken() {
             if round.starved {
-                shown.doubt(|| starved(history, &round.label(history)));
+                shown.findings.doubt(|| starved(history, &round.label(history)));
                 continue;
             }
-            shown.offences.count = shown.offences.count.saturating_add(1);
-            shown.offences.events.extend(found.over.iter().cloned());
-            shown.offend(about, || {
+            shown.findings.over(&found.over, about, || {
                 let what = if about == TOTAL { "in the window of the heal" } else { "in a window after the heal" };
                 format!(
                     "{label}: {} were admitted {what}, at most {:.0} allowed (Q = {})",

@@ -1,13 +1,13 @@
 //! PAR-01: with a quorum left, do those that are left serve again within T, share one counter, and know of each other's revocations?
 
-use super::calls::{Ended, Story, ended};
+use super::calls::{Ended, Findings, Story, ended, telling};
 use super::{FAILOVER_STORY, MINIMUM};
-use crate::claims::common::{Phase, count, decided_by, doubt, late_doubt, len, ms, nanos, seconds, unless};
-use crate::claims::lives::{Decision, Offences, decide};
+use crate::claims::common::{Phase, count, doubt, late_doubt, len, ms, nanos, seconds, unless};
+use crate::claims::lives::{Decision, decide};
 use crate::claims::quota::{Rule, Tally, against_bound, rounds, starved};
 use gatecrash_model::Name;
 use gatecrash_model::claim::Scope;
-use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
+use gatecrash_model::verdict::{Evidence, Number, Reason, Verdict};
 
 /// What all steps together showed.
 #[derive(Default)]
@@ -20,27 +20,7 @@ struct Shown {
     most_admitted: u64,
     windows: u64,
     revoked: u64,
-    offences: Offences,
-    /// The first offence in words, and the number that it is about.
-    first: Option<(String, &'static str)>,
-    reason: Option<Reason>,
-}
-
-impl Shown {
-    fn offend(&mut self, story: &Story<'_>, events: &[usize], about: &'static str, words: impl FnOnce() -> String) {
-        if self.first.is_none() {
-            self.first = Some((words(), about));
-        }
-        for event in events {
-            self.offences.add(story.history, *event);
-        }
-    }
-
-    fn doubt(&mut self, code: &str, words: impl FnOnce() -> String) {
-        if self.reason.is_none() {
-            self.reason = Some(Reason::new(code, words()));
-        }
-    }
+    findings: Findings,
 }
 
 const GAP: &str = "loss of voters to the last answer that was none";
@@ -75,9 +55,8 @@ pub(super) fn par_01(scope: &Scope<'_>) -> Verdict {
         Number::new(MISSING, count(missing), "").limit(0.0),
         Number::new("losses of voters", count(len(steps.len())), ""),
     ];
-    if let Some((explanation, about)) = shown.first {
-        let (events, samples) = (shown.offences.events, shown.samples);
-        return Verdict::Violated(Counterexample { explanation, events, samples, numbers: decided_by(numbers, about) });
+    if let Some(violated) = shown.findings.violated(shown.samples, &numbers) {
+        return violated;
     }
     let unshown = steps.is_empty() || shown.windows == 0 || shown.revoked == 0;
     let few = unshown.then(|| {
@@ -95,7 +74,7 @@ pub(super) fn par_01(scope: &Scope<'_>) -> Verdict {
         let hold = story.stretch("hold", *step)?;
         late_doubt(history, window, hold.from, hold.to)
     });
-    unless(held, doubt(history).or(few).or(shown.reason).or(late))
+    unless(held, doubt(history).or(few).or(shown.findings.reason).or(late))
 }
 
 /// What those that are left answered from the loss to the heal. Returns how often a route was missing or an answer too late.
@@ -108,7 +87,7 @@ fn answers(story: &Story<'_>, shown: &mut Shown, inject: Phase, hold: Phase, fai
     for seen in story.calls(inject.from, hold.to) {
         let name = history.text(seen.asked.target);
         let after = seen.sent.saturating_sub(inject.from);
-        let telling = seen.view.completed().unwrap_or(seen.view.invoked as usize);
+        let event = telling(seen);
         if story.hung(seen, hangs) || ended(seen) == Ended::NoRoute {
             missing = missing.saturating_add(1);
             let how = if ended(seen) == Ended::NoRoute {
@@ -116,7 +95,7 @@ fn answers(story: &Story<'_>, shown: &mut Shown, inject: Phase, hold: Phase, fai
             } else {
                 format!("took longer than {hangs:.0} ms")
             };
-            shown.offend(story, &[telling], MISSING, || {
+            shown.findings.offend(history, Some(event), MISSING, || {
                 format!("{step}: `{name}`, asked {:.3} s after voters were lost, {how}", seconds(after))
             });
             continue;
@@ -132,7 +111,7 @@ fn answers(story: &Story<'_>, shown: &mut Shown, inject: Phase, hold: Phase, fai
             if seen.sent >= again {
                 let status = seen.status();
                 let how = if status == 0 { "no answer".to_owned() } else { format!("status {status}") };
-                shown.offend(story, &[telling], GAP, || {
+                shown.findings.offend(history, Some(event), GAP, || {
                     format!(
                         "{step}: {how} of `{name}` {:.3} s after voters were lost, with a quorum left",
                         seconds(after)
@@ -154,12 +133,14 @@ fn revocation(story: &Story<'_>, shown: &mut Shown, step: Name, hold: Phase, syn
         if !answer.is_success() {
             let status = answer.status;
             if (500..600).contains(&status) {
-                let event = asked.view.completed().unwrap_or(asked.view.invoked as usize);
-                shown.offend(story, &[event], LAG, || {
+                let event = telling(asked);
+                shown.findings.offend(history, Some(event), LAG, || {
                     format!("{label}: `{where_at}` did not take a revocation (status {status}), with a quorum left")
                 });
             } else {
-                shown.doubt("too-few-samples", || format!("{label}: the revocation at `{where_at}` was not answered"));
+                shown.findings.doubt(|| {
+                    Reason::new("too-few-samples", format!("{label}: the revocation at `{where_at}` was not answered"))
+                });
             }
             continue;
         }
@@ -181,8 +162,8 @@ fn revocation(story: &Story<'_>, shown: &mut Shown, step: Name, hold: Phase, syn
                     let lag = seen.sent.saturating_sub(at);
                     shown.lag = shown.lag.max(lag);
                     if lag > sync {
-                        let event = seen.view.completed().unwrap_or(seen.view.invoked as usize);
-                        shown.offend(story, &[event], LAG, || {
+                        let event = telling(seen);
+                        shown.findings.offend(history, Some(event), LAG, || {
                             let name = history.text(target);
                             format!(
                                 "{label}: a token that was revoked at `{where_at}` was accepted at `{name}` {:.3} s later",
@@ -197,10 +178,14 @@ fn revocation(story: &Story<'_>, shown: &mut Shown, step: Name, hold: Phase, syn
         }
         if let Some(silent) = users.iter().find(|user| !refused.contains(user)) {
             let name = history.text(*silent);
-            shown.doubt("too-few-samples", || format!("{label}: the revoked token was never refused at `{name}`"));
+            shown.findings.doubt(|| {
+                Reason::new("too-few-samples", format!("{label}: the revoked token was never refused at `{name}`"))
+            });
         }
         if users.is_empty() {
-            shown.doubt("no-steady-state", || format!("{label}: the token was accepted nowhere before it was revoked"));
+            shown.findings.doubt(|| {
+                Reason::new("no-steady-state", format!("{label}: the token was accepted nowhere before it was revoked"))
+            });
         }
     }
 }
@@ -222,21 +207,17 @@ fn counters(story: &Story<'_>, shown: &mut Shown, scope: &Scope<'_>) {
         if found.broken() {
             if round.starved {
                 if !round.repeated {
-                    let busy = starved(history, &round.label(history));
-                    shown.doubt(&busy.code, || busy.text.clone());
+                    shown.findings.doubt(|| starved(history, &round.label(history)));
                 }
                 continue;
             }
             let label = history.text(round.variant);
-            if shown.first.is_none() {
-                let words = format!(
+            shown.findings.over(&found.over, ADMITTED, || {
+                format!(
                     "{label}: those that have a quorum admitted {} in one window, at most {:.0} allowed (Q = {})",
                     found.admitted, found.limit, rule.quota
-                );
-                shown.first = Some((words, ADMITTED));
-            }
-            shown.offences.count = shown.offences.count.saturating_add(1);
-            shown.offences.events.extend(found.over.iter().cloned());
+                )
+            });
         } else if several && demand >= rule.quota.saturating_mul(rule.fillings) {
             shown.windows = shown.windows.saturating_add(1);
         }

@@ -3,14 +3,13 @@
 //! A side with a quorum goes on as before, one without does what its mode says. Where bytes pass one way only, the gateways find out who
 //! is left of the group: both are right then, as long as no side admits more than a quota and nobody hangs.
 
-use super::calls::{Ended, Side, Story, ended, sides_of};
+use super::calls::{Ended, Findings, Side, Story, ended, sides_of, telling};
 use super::{MINIMUM, SPLIT_STORY};
-use crate::claims::common::{Phase, Seen, count, decided_by, doubt, late_doubt, len, unless};
-use crate::claims::lives::Offences;
+use crate::claims::common::{Phase, Seen, count, doubt, late_doubt, len, unless};
 use crate::claims::quota::{Round, Rule, against_bound, rounds, starved};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
-use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
+use gatecrash_model::verdict::{Evidence, Number, Reason, Verdict};
 
 /// Share of answers that may be otherwise without deciding the mode.
 const STRAY: f64 = 0.05;
@@ -46,27 +45,7 @@ struct Shown {
     served: Option<f64>,
     most_admitted: u64,
     otherwise: f64,
-    offences: Offences,
-    first: Option<(String, &'static str)>,
-    reason: Option<Reason>,
-}
-
-impl Shown {
-    fn offend(&mut self, story: &Story<'_>, event: Option<usize>, about: &'static str, words: impl FnOnce() -> String) {
-        if self.first.is_none() {
-            self.first = Some((words(), about));
-        }
-        match event {
-            Some(event) => self.offences.add(story.history, event),
-            None => self.offences.count = self.offences.count.saturating_add(1),
-        }
-    }
-
-    fn doubt(&mut self, reason: impl FnOnce() -> Reason) {
-        if self.reason.is_none() {
-            self.reason = Some(reason());
-        }
-    }
+    findings: Findings,
 }
 
 /// The check.
@@ -105,9 +84,8 @@ pub(super) fn par_02(scope: &Scope<'_>) -> Verdict {
         Number::new("sides", count(shown.sides), ""),
         Number::new("sides without a quorum", count(shown.without), ""),
     ];
-    if let Some((explanation, about)) = shown.first {
-        let (events, samples) = (shown.offences.events, shown.samples);
-        return Verdict::Violated(Counterexample { explanation, events, samples, numbers: decided_by(numbers, about) });
+    if let Some(violated) = shown.findings.violated(shown.samples, &numbers) {
+        return violated;
     }
     let few = (shown.without == 0).then(|| Reason::new("too-few-samples", "no side was without a quorum"));
     let held = Verdict::holds(MINIMUM, Evidence { samples: shown.samples, numbers, notes: Vec::new() });
@@ -115,7 +93,7 @@ pub(super) fn par_02(scope: &Scope<'_>) -> Verdict {
         let hold = story.stretch("hold", step)?;
         late_doubt(history, scope.deployment.quota.window, hold.from, hold.to)
     });
-    unless(held, doubt(history).or(few).or(shown.reason).or(late))
+    unless(held, doubt(history).or(few).or(shown.findings.reason).or(late))
 }
 
 /// What answers of a class must be: those of a group that decides, refusals (5xx), or either.
@@ -180,11 +158,11 @@ impl<'h> OneSide<'_, 'h> {
         let (mut sent, mut good) = (0_u64, 0_u64);
         let mut bad: Option<usize> = None;
         for seen in self.calls() {
-            let event = seen.view.completed().unwrap_or(seen.view.invoked as usize);
+            let event = telling(seen);
             if self.story.hung(seen, hangs) {
                 shown.hung = shown.hung.saturating_add(1);
                 let name = self.story.history.text(seen.asked.target);
-                shown.offend(self.story, Some(event), HUNG, || {
+                shown.findings.offend(self.story.history, Some(event), HUNG, || {
                     format!("{}: an answer of `{name}` took longer than {hangs:.0} ms", self.called())
                 });
             }
@@ -199,7 +177,9 @@ impl<'h> OneSide<'_, 'h> {
         }
         shown.samples = shown.samples.saturating_add(sent);
         if sent == 0 {
-            shown.doubt(|| Reason::new("too-few-samples", format!("{}: nothing was asked of it", self.called())));
+            shown
+                .findings
+                .doubt(|| Reason::new("too-few-samples", format!("{}: nothing was asked of it", self.called())));
             return;
         }
         let success = count(good) / count(sent);
@@ -207,7 +187,7 @@ impl<'h> OneSide<'_, 'h> {
         // One may be lost to the moment in which the sides part.
         let slo = self.scope.parameters.number("slo") / 100.0;
         if success < slo && sent.saturating_sub(good) > 1 {
-            shown.offend(self.story, bad, SERVED, || {
+            shown.findings.offend(self.story.history, bad, SERVED, || {
                 format!("{}: {good} of {sent} requests succeeded that need nothing shared", self.called())
             });
         }
@@ -217,7 +197,7 @@ impl<'h> OneSide<'_, 'h> {
     fn class(&self, shown: &mut Shown, class: &str, answers: Vec<&Seen<'h>>, expected: Expected) {
         let known: Vec<&Seen<'h>> = answers.into_iter().filter(|seen| seen.outcome.is_some()).collect();
         if known.is_empty() {
-            shown.doubt(|| Reason::new("too-few-samples", format!("{}: no {class} were seen", self.called())));
+            shown.findings.doubt(|| Reason::new("too-few-samples", format!("{}: no {class} were seen", self.called())));
             return;
         }
         shown.samples = shown.samples.saturating_add(len(known.len()));
@@ -233,9 +213,9 @@ impl<'h> OneSide<'_, 'h> {
             return;
         }
         let first = others.first();
-        let event = first.map(|seen| seen.view.completed().unwrap_or(seen.view.invoked as usize));
+        let event = first.map(|seen| telling(seen));
         let status = first.map_or(0, |seen| seen.status());
-        shown.offend(self.story, event, OTHER, || {
+        shown.findings.offend(self.story.history, event, OTHER, || {
             let meant = match expected {
                 Expected::Decisions => "accepted",
                 Expected::Refusals => "refused with 5xx, as `closed` has it",
@@ -255,7 +235,7 @@ impl<'h> OneSide<'_, 'h> {
         let history = self.story.history;
         let of_step = |round: &&Round<'h>| (self.hold.from..self.hold.to).contains(&round.marked);
         let Some(round) = rounds.iter().filter(of_step).find(|round| round.clean) else {
-            shown.doubt(|| Reason::new("too-few-samples", format!("{}: no quota was spent", self.called())));
+            shown.findings.doubt(|| Reason::new("too-few-samples", format!("{}: no quota was spent", self.called())));
             return;
         };
         let until = self.hold.to.min(round.sure);
@@ -264,18 +244,17 @@ impl<'h> OneSide<'_, 'h> {
         shown.samples = shown.samples.saturating_add(sent);
         if sent < rule.quota {
             let text = || format!("{}: {sent} counted requests were sent, fewer than Q", self.called());
-            shown.doubt(|| Reason::new("too-few-samples", text()));
+            shown.findings.doubt(|| Reason::new("too-few-samples", text()));
             return;
         }
         let found = against_bound(history, rule, (round.first_sent, until), round.event, calls());
         shown.most_admitted = shown.most_admitted.max(found.admitted);
         if found.broken() {
             if round.starved {
-                shown.doubt(|| starved(history, &round.label(history)));
+                shown.findings.doubt(|| starved(history, &round.label(history)));
                 return;
             }
-            shown.offences.events.extend(found.over.iter().cloned());
-            shown.offend(self.story, None, ADMITTED, || {
+            shown.findings.over(&found.over, ADMITTED, || {
                 format!(
                     "{}: {} admitted in one window, at most {:.0} allowed (Q = {})",
                     self.called(),
@@ -302,13 +281,13 @@ impl<'h> OneSide<'_, 'h> {
                     calls().find_map(|seen| Some(seen.view.arrival(history.events())?.1))
                 }
             };
-            shown.offend(self.story, event, OTHER, || {
+            shown.findings.offend(self.story.history, event, OTHER, || {
                 format!("{}: {:.0} % of {sent} counted requests were {words}", self.called(), otherwise * 100.0)
             });
         }
         // Counted by itself, a side lets somebody in.
         if expected == Expected::Decisions && found.admitted == 0 {
-            shown.offend(self.story, Some(round.event), OTHER, || {
+            shown.findings.offend(self.story.history, Some(round.event), OTHER, || {
                 format!("{}: of {sent} counted requests none was admitted", self.called())
             });
         }
