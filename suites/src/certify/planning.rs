@@ -138,7 +138,9 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
 
 /// The experiment with what of it runs; `None` if nothing does.
 fn planned_part(experiment: Experiment, request: &Request) -> Option<PlannedExperiment> {
-    let whole = (experiment.expected)(&request.deployment, request.scale);
+    // Before its story a lab waits for a group's first primary.
+    let formed = request.deployment.peering.as_ref().map_or(Duration::ZERO, |peering| peering.failover * 2);
+    let whole = formed.mul_f64(request.scale) + (experiment.expected)(&request.deployment, request.scale);
     let part = match &request.parts {
         None => Part::Whole,
         Some(parts) => parts.get(experiment.name)?.clone(),

@@ -66,13 +66,12 @@ impl Group {
         Ok(Self { lab: lab.clone(), rounds, voters, guarded, open })
     }
 
-    /// Lets the group choose its first primary, and spends a quota over all of it.
+    /// Spends a quota over all of the group, before anything happens to it.
     ///
     /// # Errors
     /// As [`Group::spend`].
-    pub(super) async fn form(&mut self) -> Result<(), LabError> {
+    pub(super) async fn begin(&mut self) -> Result<(), LabError> {
         self.lab.phase("steady", "");
-        self.lab.hold(self.lab.scaled(FAILOVER)).await?;
         self.spend(&self.voters.clone()).await
     }
 

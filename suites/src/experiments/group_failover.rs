@@ -20,7 +20,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         let steps = u32::try_from(steps(deployment).len()).unwrap_or(u32::MAX);
         let once = (FAILOVER + WATCHED + REJOINED) + deployment.quota.window * 2;
         (once.mul_f64(scale) + Duration::from_secs(1)).saturating_mul(steps)
-            + (FAILOVER + deployment.quota.window).mul_f64(scale)
+            + deployment.quota.window.mul_f64(scale)
             + Duration::from_secs(4)
     },
     options: |_| LabOptions::default(),
@@ -52,7 +52,7 @@ fn steps(deployment: &Deployment) -> Vec<String> {
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let mut group = Group::new(&lab)?;
-    group.form().await?;
+    group.begin().await?;
     let told = steps(lab.deployment());
     let spare = Layout::of(lab.deployment()).map_or(0, |layout| layout.spare());
     let voters = group.voters.clone();

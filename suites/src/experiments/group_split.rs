@@ -18,7 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     expected: |_, scale| {
         let once = BEFORE + FAILOVER + WINDOW * 2 + CONVERGED;
         (once.mul_f64(scale) + Duration::from_secs(2)).saturating_mul(4)
-            + (FAILOVER + WINDOW).mul_f64(scale)
+            + WINDOW.mul_f64(scale)
             + Duration::from_secs(4)
     },
     options: |_| LabOptions {
@@ -50,7 +50,7 @@ fn steps(_: &Deployment) -> Vec<String> {
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let mut group = Group::new(&lab)?;
-    group.form().await?;
+    group.begin().await?;
     let [one, other] = sides(lab.deployment());
     let of = |sites: &[String]| -> Vec<Replica> {
         group.voters.iter().filter(|voter| sites.contains(&voter.site)).cloned().collect()

@@ -166,9 +166,7 @@ async fn store_lost(lab: &Lab, route: &str, replica: Option<&Replica>, version: 
     lab.heal(lost).await
 }
 
-/// All replicas of a site have lost their disks and the site its configuration store; one of them finds the control plane
-/// refusing, one a black hole, and a new one finds it slow. Of a group of gateways it is one that has lost its disk: with a site's, a quorum of
-/// them could be gone for good. Returns the faults that are in place.
+/// All that was kept is lost while the control plane is away in all three ways. Returns the faults that are in place.
 async fn wiped(
     lab: &Lab,
     route: &str,
@@ -178,20 +176,30 @@ async fn wiped(
 ) -> Result<Vec<Active>, LabError> {
     lab.phase("inject", WIPE);
     // Before the old fault goes the new one is there: nobody gets a configuration in between.
-    let mut away = vec![lab.inject(slow(lab)).await?];
+    let slow = lab.inject(slow(lab)).await?;
     lab.heal(refusing).await?;
-    let is_group = lab.has(Capability::Peering);
-    let all = if is_group { vec![first.clone()] } else { lab.replicas_of(&first.site) };
-    let management = lab.deployment().site(&first.site).map(|site| site.management_ingress()).unwrap_or_default();
+    let mut away = vec![slow];
+    if lab.has(Capability::Peering) {
+        wiped_voters(lab, route, version).await?;
+    } else {
+        away.extend(wiped_site(lab, route, first, version).await?);
+    }
+    // What the nearest link does ends first.
+    away.reverse();
+    Ok(away)
+}
+
+/// All replicas of a site have lost their disks and the site its configuration store; one of them finds the control plane
+/// refusing, one a black hole, and a new one finds it slow. Returns the faults that are in place.
+async fn wiped_site(lab: &Lab, route: &str, first: &Replica, version: u32) -> Result<Vec<Active>, LabError> {
+    let all = lab.replicas_of(&first.site);
+    let mut away = Vec::new();
     for (replica, what) in all.iter().zip([NetworkFault::Refuse, NetworkFault::Blackhole]) {
-        let links = lab.links(&replica.name, &management);
-        away.push(lab.inject(Fault::Network { links, what }).await?);
+        away.push(lab.inject(management(lab, replica, what)).await?);
     }
     lab.phase("hold", WIPE);
     for replica in &all {
-        lab.mark(START_VARIANT, &replica.name, WIPED);
-        lab.mark(mark::NOT_READY_DECLARED, &replica.name, 0);
-        lab.kill(&replica.name).await?;
+        end(lab, replica).await?;
     }
     if lab.deployment().site_store {
         lab.wipe_site_store(&first.site).await?;
@@ -199,15 +207,49 @@ async fn wiped(
     for replica in &all {
         lab.restart(&replica.name, Disk::Wiped).await?;
     }
-    let new = if is_group { None } else { Some(brand_new(lab, &first.site, WIPED).await?) };
-    let starting: Vec<Replica> = all.into_iter().chain(new.clone()).collect();
+    let new = brand_new(lab, &first.site, WIPED).await?;
+    let starting: Vec<Replica> = all.into_iter().chain([new.clone()]).collect();
     watch(lab, route, &starting, version, patience(lab, START), BRIEFLY).await?;
-    if let Some(new) = new {
-        lab.remove_replica(&new.name).await?;
-    }
-    // What the nearest link does ends first.
-    away.reverse();
+    lab.remove_replica(&new.name).await?;
     Ok(away)
+}
+
+/// Of a group of gateways one after the other has lost its disk: with a site's, a quorum of them could be gone for good. The first finds the
+/// control plane refusing, the next a black hole, the third slow.
+async fn wiped_voters(lab: &Lab, route: &str, version: u32) -> Result<(), LabError> {
+    let failover = lab.deployment().peering.as_ref().map_or(Duration::ZERO, |peering| peering.failover);
+    let ways = [Some(NetworkFault::Refuse), Some(NetworkFault::Blackhole), None];
+    for (replica, what) in lab.replicas().iter().zip(ways) {
+        lab.phase("inject", WIPE);
+        let away = match what {
+            Some(what) => Some(lab.inject(management(lab, replica, what)).await?),
+            None => None,
+        };
+        lab.phase("hold", WIPE);
+        end(lab, replica).await?;
+        lab.restart(&replica.name, Disk::Wiped).await?;
+        watch(lab, route, std::slice::from_ref(replica), version, patience(lab, START), BRIEFLY).await?;
+        if let Some(away) = away {
+            lab.phase("heal", WIPE);
+            lab.heal(away).await?;
+        }
+        // What it had has to be with it again, before the next loses it.
+        lab.hold(failover).await?;
+    }
+    Ok(())
+}
+
+/// The way from `replica` to the control plane, as far as it is its own.
+fn management(lab: &Lab, replica: &Replica, what: NetworkFault) -> Fault {
+    let ingress = lab.deployment().site(&replica.site).map(|site| site.management_ingress()).unwrap_or_default();
+    Fault::Network { links: lab.links(&replica.name, &ingress), what }
+}
+
+/// Ends a replica that will have lost what it kept when it starts again.
+async fn end(lab: &Lab, replica: &Replica) -> Result<(), LabError> {
+    lab.mark(START_VARIANT, &replica.name, WIPED);
+    lab.mark(mark::NOT_READY_DECLARED, &replica.name, 0);
+    lab.kill(&replica.name).await
 }
 
 /// Starts a replica that never ran. Its name is not known before: the mark comes after the start, and the claims take

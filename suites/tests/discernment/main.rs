@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 /// Trials side by side where the arguments do not say, if the machine has room for so many: most of the time a trial waits.
-const SIDE_BY_SIDE: usize = 3;
+const SIDE_BY_SIDE: usize = 4;
 /// Of those that compare latencies, which others that start move, or find out what a gateway can do: fewer.
 const QUIETLY: usize = 2;
 /// Runs of conforming twins when the page is written; half of them on a busy machine, one at a time.

@@ -168,7 +168,12 @@ impl Lab {
         self.remove_former().await?;
         self.watch_lateness();
         self.calibrate();
-        self.wait_rotation().await
+        self.wait_rotation().await?;
+        // Ready gateways of a group have yet to choose their first primary: what they decided before, each would decide alone.
+        match &self.deployment().peering {
+            Some(peering) => self.hold(peering.failover * 2).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits until every ingress has all of its site's replicas in rotation.

@@ -5,6 +5,7 @@
 
 mod child;
 mod lease;
+mod logs;
 
 use super::files::{self, failed};
 use super::{
@@ -16,6 +17,7 @@ use child::Child;
 use futures::future::{BoxFuture, FutureExt as _, join_all};
 use gatecrash_model::claim::Capability;
 use lease::Lease;
+use logs::{Log, Logs};
 use rustix::process::Signal as Os;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,6 +34,8 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 /// How long `redis-server --version` may take.
 const VERSION_WITHIN: Duration = Duration::from_secs(5);
 
+const GONE: &str = "started: its network is gone";
+
 /// Runs components as child processes.
 #[derive(Debug)]
 pub struct ProcessRuntime {
@@ -44,6 +48,7 @@ pub struct ProcessRuntime {
 #[derive(Debug)]
 struct Leased {
     lease: Lease,
+    logs: Logs,
     hosts: BTreeMap<String, u8>,
     started: BTreeMap<String, Started>,
 }
@@ -52,6 +57,7 @@ struct Leased {
 struct Started {
     component: Component,
     child: Child,
+    log: Log,
 }
 
 impl ProcessRuntime {
@@ -95,13 +101,12 @@ impl ProcessRuntime {
         let name = &component.name;
         let address = self.address(network, name);
         let launch = self.launch(network, component, address)?;
-        let log = files::log(network, name);
-        let output = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .and_then(|file| Ok((file.try_clone()?, file)))
-            .map_err(|source| failed(format!("opening log `{}`", log.display()), source))?;
+        let Some(logs) = self.networks().get(&network.id).map(|leased| leased.logs.clone()) else {
+            return Err(absent(name, GONE));
+        };
+        let place = files::log(network, name);
+        let (log, [out, err]) =
+            logs.open(&place).map_err(|source| failed(format!("opening log `{}`", place.display()), source))?;
         let mut command = tokio::process::Command::new(&launch.program);
         // A program with a slash, a group and no hooks: what posix_spawn can do, so nothing of the harness is copied.
         command
@@ -112,8 +117,8 @@ impl ProcessRuntime {
             .envs(&component.environment)
             .current_dir(network.work.join(name))
             .stdin(Stdio::null())
-            .stdout(output.0)
-            .stderr(output.1)
+            .stdout(out)
+            .stderr(err)
             .process_group(0)
             .kill_on_drop(true);
         // A proxy meant for the user's own traffic must not come between our components.
@@ -128,9 +133,9 @@ impl ProcessRuntime {
         let Some(leased) = networks.get_mut(&network.id) else {
             // Torn down meanwhile; dropping the reaping task with the runtime or the reaper ends it, but say it now.
             let _already_gone = child.send(Os::KILL);
-            return Err(absent(name, "started: its network is gone"));
+            return Err(absent(name, GONE));
         };
-        leased.started.insert(name.clone(), Started { component: component.clone(), child });
+        leased.started.insert(name.clone(), Started { component: component.clone(), child, log });
         Ok(address.into())
     }
 
@@ -336,7 +341,9 @@ impl Runtime for ProcessRuntime {
                 failed(format!("leasing loopback addresses for network `{id}` in 127.16.0.0 to 127.239.255.0"), source)
             })?;
             let gateway = lease.host(1).into();
-            let leased = Leased { lease, hosts: BTreeMap::new(), started: BTreeMap::new() };
+            let logs =
+                Logs::start().map_err(|source| failed(format!("starting the logs of network `{id}`"), source))?;
+            let leased = Leased { lease, logs, hosts: BTreeMap::new(), started: BTreeMap::new() };
             self.networks().insert(id.clone(), leased);
             Ok(Network { id, gateway, folder, work })
         }
@@ -472,7 +479,13 @@ impl Runtime for ProcessRuntime {
     }
 
     fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String> {
-        async move { files::tail(&files::log(network, name), lines) }.boxed()
+        async move {
+            if let Some(started) = self.started(network, name) {
+                started.log.caught_up().await;
+            }
+            files::tail(&files::log(network, name), lines)
+        }
+        .boxed()
     }
 
     fn prove_isolation<'a>(
@@ -486,14 +499,14 @@ impl Runtime for ProcessRuntime {
 
     fn tear_down<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<(), RuntimeError>> {
         async move {
-            let all: Vec<(String, Child)> = match self.networks().get(&network.id) {
-                Some(leased) => {
-                    leased.started.iter().map(|(name, started)| (name.clone(), started.child.clone())).collect()
-                }
+            let all = match self.networks().get(&network.id) {
+                Some(leased) => leased.started.clone(),
                 None => return Ok(()),
             };
-            let killed = join_all(all.iter().map(|(name, child)| child.kill(name))).await;
+            let killed = join_all(all.iter().map(|(name, started)| started.child.kill(name))).await;
             killed.into_iter().collect::<Result<(), RuntimeError>>()?;
+            // Logs stay, and are whole.
+            join_all(all.values().map(|started| started.log.caught_up())).await;
             self.networks().remove(&network.id);
             files::remove_work(network).await
         }
