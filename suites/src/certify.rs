@@ -3,10 +3,12 @@
 //! [`plan`] is pure. [`run`] tells each story in a lab of its own and saves what it saw; only then
 //! `judge` reads the files back, so that [`check`] of a saved run comes to the same verdicts.
 
+mod contradictions;
 mod judge;
 mod planning;
 mod stores;
 
+pub use contradictions::{Contradiction, contradictions};
 pub use judge::{CheckError, Checked, check, decide, save};
 pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan};
 

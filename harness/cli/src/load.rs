@@ -6,6 +6,7 @@ use gatecrash_fixtures::gateway::defects::Defect;
 use gatecrash_model::adapter::{self, Adapter};
 use gatecrash_model::schedule::yaml::Known;
 use gatecrash_model::{Deployment, Profile, Schedule, deployment, input, schedule};
+use gatecrash_suites::certify::contradictions;
 use gatecrash_suites::{claims, experiments, profiles};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -48,11 +49,25 @@ pub(crate) fn load(path: &Path, profile: Option<&str>) -> Result<Loaded, Error> 
         Error::Input(format!("{place}: {error}\n(rendered for {source_name})"))
     })?;
 
-    let profile = match profile {
+    let (profile_name, profile_text) = match profile {
         // On the command line paths are relative to where the command runs.
-        Some(given) => load_profile(given, Path::new(""))?,
-        None => load_profile(&deployment.profile, beside)?,
+        Some(given) => profile_text(given, Path::new(""))?,
+        None => profile_text(&deployment.profile, beside)?,
     };
+    let profile = profiles::parse(&profile_name, &profile_text).map_err(|error| Error::Input(error.to_string()))?;
+    let said: Vec<String> = contradictions(&deployment, &profile, &adapter)
+        .into_iter()
+        .flat_map(|found| {
+            [
+                input::about(&profile_name, &profile_text, &found.in_profile, found.what),
+                input::about(&source_name, &text, &found.in_deployment, found.against),
+            ]
+        })
+        .map(|mistake| mistake.to_string())
+        .collect();
+    if !said.is_empty() {
+        return Err(Error::Input(said.join("\n")));
+    }
     Ok(Loaded { deployment, adapter, profile })
 }
 
@@ -117,20 +132,18 @@ fn load_adapter(written: &str, beside: &Path) -> Result<Adapter, Error> {
     Ok(adapter)
 }
 
-fn load_profile(written: &str, beside: &Path) -> Result<Profile, Error> {
+/// What it is called in messages, and its text.
+fn profile_text(written: &str, beside: &Path) -> Result<(String, String), Error> {
     let built_in = profiles::builtin();
-    let (source_name, text) = match built_in.iter().find(|(name, _)| *name == written) {
-        Some((name, text)) => ((*name).to_owned(), (*text).to_owned()),
-        None => {
-            let names: Vec<&str> = built_in.iter().map(|(name, _)| *name).collect();
-            if !is_path(written) {
-                return Err(unknown("profile", written, &names));
-            }
-            let path = beside.join(written);
-            (path.display().to_string(), read(&path, "a profile", &names)?)
-        }
-    };
-    profiles::parse(&source_name, &text).map_err(|error| Error::Input(error.to_string()))
+    if let Some((name, text)) = built_in.iter().find(|(name, _)| *name == written) {
+        return Ok(((*name).to_owned(), (*text).to_owned()));
+    }
+    let names: Vec<&str> = built_in.iter().map(|(name, _)| *name).collect();
+    if !is_path(written) {
+        return Err(unknown("profile", written, &names));
+    }
+    let path = beside.join(written);
+    Ok((path.display().to_string(), read(&path, "a profile", &names)?))
 }
 
 fn check_defects(deployment: &Deployment, source_name: &str, text: &str) -> Result<(), Error> {
@@ -296,6 +309,19 @@ mod tests {
         assert!(
             message(folder.path(), &good.replace("flex-managed", "none.yaml")).contains("none.yaml: cannot be read")
         );
+    }
+
+    #[test]
+    fn what_a_profile_and_a_deployment_cannot_both_say_has_both_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let profile = "version: \"1.0\"\nname: mine\nproduct: ours\nminimumJudged: 1\nclaims:\n  QUO-01: {declared: holds, basis: expected, parameters: {sync_interval: 60s}}\n";
+        std::fs::write(folder.path().join("mine.yaml"), profile).unwrap();
+        let edge = EDGE.replace("ADAPTER", "reference").replace("flex-managed", "mine.yaml");
+        let edge = edge.replace(", quota.no-such", "") + "quota: {limit: 100, window: 10s}\n";
+        let seen = message(folder.path(), &edge);
+        assert!(seen.contains("mine.yaml:6:59: `sync_interval` of QUO-01 is 60 s"), "{seen}");
+        assert!(seen.contains("legal are 0 to 10 s"), "{seen}");
+        assert!(seen.contains("edge.yaml:9:21: the `window` of the quota is 10 s"), "{seen}");
     }
 
     #[test]

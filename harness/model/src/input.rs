@@ -157,6 +157,26 @@ fn snippet(text: &str, at: Position) -> String {
     format!("\n {margin} |\n {number} | {excerpt}\n {margin} | {lead}^")
 }
 
+/// `message` about what stands at `path`, key by key, in a file that was read before: for what is wrong only beside another file.
+/// A key that is not there (a default) is told at the last one on the way that is.
+#[must_use]
+pub fn about(source_name: &str, text: &str, path: &[&str], message: impl Into<String>) -> InputError {
+    let root = match tree::read(source_name, text) {
+        Ok(root) => root,
+        Err(unread) => return unread,
+    };
+    let (mut at, mut here) = (Position::default(), &root);
+    for name in path {
+        let tree::Value::Map(entries) = &here.value else { break };
+        let Some((key, below)) = entries.iter().find(|(key, _)| key.text == *name) else { break };
+        (at, here) = (key.at, below);
+    }
+    let message = message.into();
+    let at = if at.line == 0 { Position { line: 1, column: 1 } } else { at };
+    let mistakes = vec![Mistake { at, message, snippet: snippet(text, at) }];
+    InputError { source_name: source_name.to_owned(), mistakes }
+}
+
 /// What YAML says, as JSON: for tests of rendered configurations. Places are lost, the last of repeated keys holds.
 ///
 /// # Errors
@@ -189,7 +209,18 @@ pub(crate) fn listed<T: AsRef<str>>(names: &[T]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{InputError, MAX_BYTES, Mistakes, Position, decode, listed};
+    use super::{InputError, MAX_BYTES, Mistakes, Position, about, decode, listed};
+
+    #[test]
+    fn what_is_wrong_beside_another_file_has_its_place_or_that_of_what_it_belongs_to() {
+        let text = "name: a\nquota: {limit: 5,\n  window: 10s}\n";
+        let seen = |path: &[&str]| about("a.yaml", text, path, "`window` is too short").to_string();
+        assert!(seen(&["quota", "window"]).starts_with("a.yaml:3:3: `window` is too short\n"));
+        assert!(seen(&["quota", "alignment"]).starts_with("a.yaml:2:1: "));
+        assert!(seen(&["quota", "limit", "deeper"]).starts_with("a.yaml:2:9: "));
+        assert!(seen(&["nothing"]).starts_with("a.yaml:1:1: "));
+        assert!(about("a.yaml", "a: [", &["a"], "not said").to_string().starts_with("a.yaml:"));
+    }
 
     fn one(text: &str, line: u64, column: u64) -> InputError {
         let mut mistakes = Mistakes::new("a.yaml", text);

@@ -69,12 +69,18 @@ fn main() -> ExitCode {
         (at_once, told.with_ignored_flag(true))
     });
     let mut caught = BTreeSet::new();
-    let defects = rows.into_iter().map(|row| {
-        let name = format!("defect::{}", row.defect.name());
-        let again = row.must().filter(|claim| caught.insert(*claim)).count() == 0;
-        let at_once = at_once(&trial::experiments(&row));
-        (at_once, Trial::test(name, move || trial::is_caught(&row)).with_ignored_flag(again))
-    });
+    let mut defects: Vec<_> = rows
+        .into_iter()
+        .map(|row| {
+            let name = format!("defect::{}", row.defect.name());
+            let again = row.must().filter(|claim| caught.insert(*claim)).count() == 0;
+            let (takes, at_once) = (trial::takes(&row), at_once(&trial::experiments(&row)));
+            (takes, at_once, Trial::test(name, move || trial::is_caught(&row)).with_ignored_flag(again))
+        })
+        .collect();
+    // The longest first: at the end nothing runs beside them.
+    defects.sort_by_key(|(takes, ..)| std::cmp::Reverse(*takes));
+    let defects = defects.into_iter().map(|(_, at_once, trial)| (at_once, trial));
     let mut trials: BTreeMap<usize, Vec<Trial>> = BTreeMap::new();
     for (at_once, trial) in conforming.chain(defects) {
         trials.entry(at_once).or_default().push(trial);

@@ -49,6 +49,14 @@ pub(crate) fn experiments(row: &Row) -> Vec<&'static str> {
     if read.is_empty() { vec![SHOWS_ANY] } else { read.into_iter().collect() }
 }
 
+/// About how long the trial of a row takes; nothing where its deployment cannot be made, which the trial says.
+pub(crate) fn takes(row: &Row) -> Duration {
+    let told = experiments(row);
+    let Ok(deployment) = shape(row.needs).deployment(Vec::new()) else { return Duration::ZERO };
+    let all = experiments::all().into_iter().filter(|known| told.contains(&known.name));
+    all.map(|known| (known.expected)(&deployment, SCALE)).sum()
+}
+
 /// What of them runs: the steps at which the defect shows, nothing where it is named without any, and the rest whole.
 fn parts(row: &Row, deployment: &Deployment, experiments: &[&'static str]) -> Result<Option<Parts>, Failed> {
     let mut parts: Parts = experiments.iter().map(|experiment| ((*experiment).to_owned(), Part::Whole)).collect();
