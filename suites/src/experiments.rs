@@ -23,6 +23,7 @@ mod health;
 mod http_cache;
 mod introspection;
 mod key_rotation;
+mod long_outage;
 mod management_latency;
 mod overload;
 mod paired_starts;
@@ -46,6 +47,7 @@ mod store_loss;
 mod store_misbehaves;
 mod token_matrix;
 mod token_times;
+mod uses;
 mod watches;
 mod zone_loss;
 
@@ -56,6 +58,7 @@ use crate::experiment::Experiment;
 #[must_use]
 pub fn all() -> Vec<Experiment> {
     vec![
+        long_outage::EXPERIMENT,
         management_latency::EXPERIMENT,
         contract_changes::EXPERIMENT,
         start_without_control_plane::EXPERIMENT,

@@ -267,6 +267,9 @@ pub trait Runtime: Send + Sync {
     /// Bytes of memory that the component has now; `None` if that cannot be seen.
     fn memory<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<u64>>;
 
+    /// Files, sockets and pipes that the component has open now; `None` if that cannot be seen.
+    fn open_files<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<u64>>;
+
     /// The last lines of its log, joined by newlines; empty if there is none.
     fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String>;
 

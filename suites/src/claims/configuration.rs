@@ -1,6 +1,9 @@
 //! Does the last configuration go on serving without the control plane: while it runs, at a start, and faster?
 
 mod changes;
+pub(crate) mod long;
+#[cfg(test)]
+mod long_tests;
 mod outage;
 mod paired;
 mod poison;
@@ -51,7 +54,7 @@ pub(crate) const REMOTE: i64 = 2;
 pub(crate) const BAD_OBJECT: &str = "bad-object";
 
 /// The claims of this family.
-pub(crate) const CLAIMS: &[Claim] = &[CFG_01, CFG_02_A, CFG_02_B, CFG_02_C, CFG_03, CFG_04, CFG_05, CFG_06];
+pub(crate) const CLAIMS: &[Claim] = &[CFG_01, CFG_02_A, CFG_02_B, CFG_02_C, CFG_03, CFG_04, CFG_05, CFG_06, CFG_07];
 
 /// The share of requests that must succeed (claims.md section 5: 99.9 %).
 pub(crate) const SLO: Parameter = Parameter {
@@ -257,6 +260,76 @@ const CFG_06: Claim = Claim {
     on_busy_machine: OnBusyMachine::Excused,
     minimum: poison::MINIMUM,
     check: poison::cfg_06,
+};
+
+const CFG_07: Claim = Claim {
+    id: "CFG-07",
+    statement: "a long outage of the control plane or the shared store costs no ever more memory, connections or processor time; replicas pause between their calls, and do not all come back at once",
+    source: "claims.md section 3, rows 11, 16, 17, 28 and 48 (memory, connections, processor, and a control plane that falls over when all reconnect)",
+    level: Level::Extended,
+    parameters: &[
+        Parameter {
+            name: "outage",
+            default: Some(Value::Seconds(600.0)),
+            min: 1.0,
+            max: 36_000.0,
+            words: &[],
+            help: "how long the control plane must have been away, in the second half with the shared stores (default: ours)",
+        },
+        Parameter {
+            name: "after",
+            default: Some(Value::Seconds(60.0)),
+            min: 0.0,
+            max: 3600.0,
+            words: &[],
+            help: "from when on what grows counts: what an outage costs at once is no trend (default: ours)",
+        },
+        Parameter {
+            name: "growth",
+            default: Some(Value::Number(5.0)),
+            min: 0.1,
+            max: 100.0,
+            words: &[],
+            help: "percent a minute by which memory and open files may grow; 1 MiB and 10 files always pass (default: ours)",
+        },
+        Parameter {
+            name: "processor",
+            default: Some(Value::Number(2.0)),
+            min: 1.0,
+            max: 100.0,
+            words: &[],
+            help: "processor time in the outage over that before it; a twentieth of a core more always passes (default: ours)",
+        },
+        Parameter {
+            name: "pause",
+            default: Some(Value::Seconds(1.0)),
+            min: 0.0,
+            max: 3600.0,
+            words: &[],
+            help: "least mean time between two calls of a replica for the same while the control plane is away (default: ours)",
+        },
+        Parameter {
+            name: "peak",
+            default: Some(Value::Number(0.5)),
+            min: 0.01,
+            max: 1.0,
+            words: &[],
+            help: "largest share of all connections that may come back within the same second (default: ours)",
+        },
+        Parameter {
+            name: "second",
+            default: Some(Value::Seconds(1.0)),
+            min: 0.01,
+            max: 60.0,
+            words: &[],
+            help: "how long that second is (default: ours)",
+        },
+    ],
+    needs: &[Capability::ControlPlane, Capability::NetworkFaults],
+    reads: Reads::Experiments(&[long::EXPERIMENT]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: long::MINIMUM,
+    check: long::cfg_07,
 };
 
 /// What is certainly wrong with the answer to a canary, if anything: what nobody can tell of is not wrong.

@@ -5,6 +5,7 @@
 
 use super::canaries::plain;
 use super::rounds::cluster;
+use super::uses::Uses;
 use crate::claims::balance::{EVEN_WINDOW, KEPT_CONNECTIONS, LEAST_WINDOW, NEW_CONNECTIONS, ROLLED, SHIFT};
 use crate::claims::losses::{KILLED, NOT_REPLACED};
 use crate::experiment::{Experiment, named};
@@ -12,10 +13,7 @@ use futures::FutureExt;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Target, TrafficSpec};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Deployment;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::task::JoinHandle;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SHIFT,
@@ -90,7 +88,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         timeout: Some(WITHIN),
     };
     lab.phase("steady", "");
-    let processors = Processors::start(&lab, &site);
+    let processors = processors(&lab, &site);
     let kept = lab.traffic_answered_after(spec(KEPT_CONNECTIONS, KEPT_PER_S), KEPT_TAKES);
     let new = lab.traffic_on_new_connections(spec(NEW_CONNECTIONS, NEW_PER_S));
     lab.hold_window(lab.scaled(STEADY).max(LEAST_STEADY)).await?;
@@ -143,40 +141,12 @@ async fn replace(lab: &Lab, lost: &Replica, from: u64) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Processor times of the replicas, asked for until this is stopped.
-struct Processors {
-    stop: Arc<AtomicBool>,
-    task: Option<JoinHandle<()>>,
-}
-
-impl Processors {
-    fn start(lab: &Lab, site: &str) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (lab, site, stopped) = (lab.clone(), site.to_owned(), Arc::clone(&stop));
-        let every = lab.scaled(PROCESSOR_EVERY).max(LEAST_PROCESSOR_EVERY);
-        let task = tokio::spawn(async move {
-            // Ends with its stop, or with the run: an interrupted hold is an error.
-            while !stopped.load(Ordering::Relaxed) {
-                lab.record_processor_times(&site).await;
-                if lab.hold(every).await.is_err() {
-                    break;
-                }
-            }
-        });
-        Self { stop, task: Some(task) }
-    }
-
-    async fn stop(mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(task) = self.task.take() {
-            let _ended = task.await;
-        }
-    }
-}
-
-impl Drop for Processors {
-    fn drop(&mut self) {
-        // An experiment that ends by an error asks no more.
-        self.stop.store(true, Ordering::Relaxed);
-    }
+/// Looks at the processor times of the replicas of a site.
+fn processors(lab: &Lab, site: &str) -> Uses {
+    let site = site.to_owned();
+    let every = lab.scaled(PROCESSOR_EVERY).max(LEAST_PROCESSOR_EVERY);
+    Uses::start(lab, every, move |lab| {
+        let replicas = lab.replicas_of(&site);
+        async move { lab.record_processor_times(&replicas).await }
+    })
 }

@@ -36,7 +36,7 @@ const DISTURBED: [&str; 3] = ["quota", "latency", "overload"];
 /// The families: first those that others disturb, then the longest first. Quotas and revocations are judged over
 /// windows of a second and less: those are not made any shorter. In containers only those are told that what containers add may change: shared state,
 /// what is kept and downloaded at a start, and addresses; all of the others are by `make certify-all`.
-static FAMILIES: [Family; 19] = [
+static FAMILIES: [Family; 20] = [
     Family {
         name: "quota",
         deployment: "datapower-kubernetes",
@@ -135,6 +135,7 @@ static FAMILIES: [Family; 19] = [
         claims: &["CFG-01", "CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03", "CFG-04", "CFG-05", "CFG-06"],
         in_containers: &["CFG-01"],
     },
+    Family { name: "long-outage", deployment: "flex-managed", scale: 0.05, claims: &["CFG-07"], in_containers: &[] },
     Family {
         name: "scaling",
         deployment: "flex-managed",

@@ -10,6 +10,7 @@ mod build;
 mod checking;
 mod links;
 mod machine;
+mod peering;
 mod profile;
 mod stage;
 mod table;
@@ -23,11 +24,12 @@ use table::Row;
 type Part = fn() -> Outcome<Vec<Row>>;
 
 /// All parts in the order of the table.
-const PARTS: [(&str, Part); 8] = [
+const PARTS: [(&str, Part); 9] = [
     ("links", links::measure),
     ("traffic", traffic::measure),
     ("process", bring_up::processes),
     ("docker", bring_up::containers),
+    ("peering", peering::measure),
     ("checking", checking::measure),
     ("profile-process", profile::processes),
     ("profile-docker", profile::containers),

@@ -1,7 +1,6 @@
-//! What analytics were told: which calls were answered and which of them are recorded, and how much memory a replica has meanwhile.
+//! What analytics were told: which calls were answered and which of them are recorded.
 
 use super::{Lab, LabError};
-use gatecrash_model::history::event::mark;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -87,15 +86,6 @@ impl Lab {
                 return Ok(());
             }
             self.hold(LOOK_EVERY).await?;
-        }
-    }
-
-    /// Measures the memory of these replicas now. Written as marks [`mark::MEMORY_KIB`]; none for one whose runtime cannot see it.
-    pub async fn measure_memory(&self, replicas: &[super::Replica]) {
-        for replica in replicas {
-            if let Some(bytes) = self.inner.kit.runtime.memory(&self.inner.network, &replica.name).await {
-                self.mark(mark::MEMORY_KIB, &replica.name, i64::try_from(bytes / 1024).unwrap_or(i64::MAX));
-            }
         }
     }
 }

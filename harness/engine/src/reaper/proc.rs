@@ -90,6 +90,13 @@ pub fn processor_time(pid: u32) -> Option<Duration> {
     parse_processor_time(&text)
 }
 
+/// Files, sockets and pipes that `pid` has open; `None` if that may not be seen, or there is no such process.
+#[must_use]
+pub fn open_files(pid: u32) -> Option<u64> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    u64::try_from(open.flatten().count()).ok()
+}
+
 /// User and system time are fields 14 and 15; the state, first after the bracket, is field 3.
 fn parse_processor_time(text: &str) -> Option<Duration> {
     let (_, rest) = text.rsplit_once(')')?;

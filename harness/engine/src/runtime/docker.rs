@@ -18,7 +18,7 @@ use super::{
 use crate::clock::{Clock, sleep};
 use crate::executable;
 use crate::reaper::clean::Kind;
-use crate::reaper::proc::{HARNESS_VARIABLE, Identity};
+use crate::reaper::proc::{self, HARNESS_VARIABLE, Identity};
 use bollard::errors::Error as EngineError;
 use bollard::models::{ContainerInspectResponse, ContainerStatsResponse, Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters as query;
@@ -302,6 +302,13 @@ impl DockerRuntime {
         let started = self.engine.docker.start_container(&container, None::<query::StartContainerOptions>).await;
         self.call(started, &container, "starting")?;
         self.address(network, name).await
+    }
+
+    /// Id of a container and number of its first process, as the engine says; `None` if it does not say within 5 s, or it does not run.
+    async fn process(&self, network: &Network, name: &str) -> Option<(String, u32)> {
+        let found = tokio::time::timeout(STATS_WITHIN, self.look(network, name)).await.ok()?.ok()??;
+        let pid = found.state?.pid?;
+        Some((found.id?, u32::try_from(pid).ok().filter(|pid| *pid > 0)?))
     }
 
     async fn look(&self, network: &Network, name: &str) -> Result<Option<ContainerInspectResponse>, RuntimeError> {
@@ -631,6 +638,16 @@ impl Runtime for DockerRuntime {
             let memory = self.stats(network, name).await?.memory_stats?;
             let files = memory.stats.as_ref().and_then(|stats| stats.get("inactive_file")).copied().unwrap_or_default();
             memory.usage.map(|usage| usage.saturating_sub(files)).filter(|bytes| *bytes > 0)
+        }
+        .boxed()
+    }
+
+    /// Where the engine is that of this machine, and we may look: nothing is counted of a process that is not known to be the container's.
+    fn open_files<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<u64>> {
+        async move {
+            let (id, pid) = self.process(network, name).await?;
+            let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+            if groups.contains(&id) { proc::open_files(pid) } else { None }
         }
         .boxed()
     }

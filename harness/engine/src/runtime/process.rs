@@ -478,6 +478,14 @@ impl Runtime for ProcessRuntime {
         .boxed()
     }
 
+    fn open_files<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<u64>> {
+        async move {
+            let child = self.started(network, name)?.child;
+            if child.state() == State::Running { proc::open_files(child.pid()) } else { None }
+        }
+        .boxed()
+    }
+
     fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String> {
         async move {
             if let Some(started) = self.started(network, name) {

@@ -252,6 +252,8 @@ pub mod mark {
     pub const PROCESSOR_US: &str = "processor-us";
     /// Memory that a replica's process or container has; subject: replica; value: KiB.
     pub const MEMORY_KIB: &str = "memory-kib";
+    /// Files, sockets and pipes that a replica's process has open; subject: replica; value: their number.
+    pub const OPEN_FILES: &str = "open-files";
     /// Steady state was reached (value 1) or not (value 0); subject: why not.
     pub const STEADY: &str = "steady";
 }
