@@ -46,7 +46,8 @@ const RATE_PER_S: f64 = 40.0;
 const METERED_PER_S: f64 = 10.0;
 
 fn steps(deployment: &Deployment) -> Vec<String> {
-    named([AWAY].into_iter().chain([STORE].into_iter().filter(|_| deployment.store.is_some())))
+    // Without a store there is one outage, and one story.
+    if deployment.store.is_some() { named([AWAY, STORE]) } else { Vec::new() }
 }
 
 async fn story(lab: Lab) -> Result<(), LabError> {
@@ -77,7 +78,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         let held = if lab.deployment().store.is_some() { HALF } else { HALF * 2 };
         lab.hold_window(lab.scaled(held)).await?;
     }
-    let lost = if lab.wants(STORE) { lose_stores(&lab).await? } else { Vec::new() };
+    let lost = if lab.deployment().store.is_some() && lab.wants(STORE) { lose_stores(&lab).await? } else { Vec::new() };
     if !lost.is_empty() {
         lab.phase("hold", STORE);
         lab.hold_window(lab.scaled(HALF)).await?;

@@ -432,6 +432,7 @@ impl Runtime for ProcessRuntime {
         async move {
             let Some(started) = self.started(network, name) else { return Ok(()) };
             started.child.kill(name).await?;
+            started.log.caught_up().await;
             if let Some(leased) = self.networks().get_mut(&network.id) {
                 leased.started.remove(name);
             }
