@@ -5,6 +5,7 @@ pub(crate) mod availability;
 pub(crate) mod balance;
 pub(crate) mod busy;
 pub(crate) mod cache;
+mod case;
 mod common;
 pub(crate) mod configuration;
 pub(crate) mod contracts;

@@ -6,6 +6,7 @@ use crate::claims::configuration::long::{CONTROL_PLANE as AWAY, EXPERIMENT as NA
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::try_join_all;
+use futures::join;
 use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions, Replica, Target, TrafficSpec};
 use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
@@ -127,9 +128,11 @@ fn all_uses(lab: &Lab, replicas: Vec<Replica>) -> Uses {
     Uses::start(lab, lab.scaled(LOOK_EVERY).max(LEAST_LOOK), move |lab| {
         let replicas = replicas.clone();
         async move {
-            lab.record_processor_times(&replicas).await;
-            lab.measure_memory(&replicas).await;
-            lab.count_open_files(&replicas).await;
+            join!(
+                lab.record_processor_times(&replicas),
+                lab.measure_memory(&replicas),
+                lab.count_open_files(&replicas)
+            );
         }
     })
 }

@@ -1,6 +1,7 @@
 //! How much of the machine does a replica use? What its runtime says of it: processor, memory, open files.
 
 use super::{Lab, Replica};
+use futures::future::join_all;
 use gatecrash_model::history::event::mark;
 use std::time::Duration;
 
@@ -12,27 +13,35 @@ impl Lab {
 
     /// Records the processor time of each of these replicas now; nothing of one that its runtime says nothing about.
     pub async fn record_processor_times(&self, replicas: &[Replica]) {
-        for replica in replicas {
-            if let Some(used) = self.processor_time(&replica.name).await {
-                self.mark(mark::PROCESSOR_US, &replica.name, i64::try_from(used.as_micros()).unwrap_or(i64::MAX));
-            }
-        }
+        let (runtime, network) = (&self.inner.kit.runtime, &self.inner.network);
+        let used = replicas.iter().map(|one| runtime.processor_time(network, &one.name));
+        // An engine takes its time for each answer: none waits for another.
+        let used = join_all(used).await.into_iter().map(|used| used.map(|used| used.as_micros()));
+        self.mark_each(mark::PROCESSOR_US, replicas, used);
     }
 
     /// Measures the memory of these replicas now. Written as marks [`mark::MEMORY_KIB`]; none for one whose runtime cannot see it.
     pub async fn measure_memory(&self, replicas: &[Replica]) {
-        for replica in replicas {
-            if let Some(bytes) = self.inner.kit.runtime.memory(&self.inner.network, &replica.name).await {
-                self.mark(mark::MEMORY_KIB, &replica.name, i64::try_from(bytes / 1024).unwrap_or(i64::MAX));
-            }
-        }
+        let (runtime, network) = (&self.inner.kit.runtime, &self.inner.network);
+        let has = join_all(replicas.iter().map(|one| runtime.memory(network, &one.name))).await;
+        self.mark_each(
+            mark::MEMORY_KIB,
+            replicas,
+            has.into_iter().map(|has| has.map(|bytes| u128::from(bytes / 1024))),
+        );
     }
 
     /// Counts what these replicas have open now. Written as marks [`mark::OPEN_FILES`]; none for one whose runtime cannot see it.
     pub async fn count_open_files(&self, replicas: &[Replica]) {
-        for replica in replicas {
-            if let Some(open) = self.inner.kit.runtime.open_files(&self.inner.network, &replica.name).await {
-                self.mark(mark::OPEN_FILES, &replica.name, i64::try_from(open).unwrap_or(i64::MAX));
+        let (runtime, network) = (&self.inner.kit.runtime, &self.inner.network);
+        let open = join_all(replicas.iter().map(|one| runtime.open_files(network, &one.name))).await;
+        self.mark_each(mark::OPEN_FILES, replicas, open.into_iter().map(|open| open.map(u128::from)));
+    }
+
+    fn mark_each(&self, name: &str, replicas: &[Replica], values: impl Iterator<Item = Option<u128>>) {
+        for (replica, value) in replicas.iter().zip(values) {
+            if let Some(value) = value {
+                self.mark(name, &replica.name, i64::try_from(value).unwrap_or(i64::MAX));
             }
         }
     }

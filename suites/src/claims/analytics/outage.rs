@@ -5,9 +5,8 @@
 
 use super::EXPERIMENT;
 use super::seen::{Call, Outage, calls, lost, outages};
-use crate::claims::common::{
-    count, decided_by, doubt, judged, late_doubt, len, phase, phases, record_doubt, steady, unless,
-};
+use crate::claims::case::Case;
+use crate::claims::common::{count, doubt, judged, late_doubt, len, phase, phases, record_doubt, steady, unless};
 use crate::claims::configuration::Stretch;
 use crate::claims::pace::{Compared, Pace, compare};
 use gatecrash_model::claim::Scope;
@@ -113,54 +112,30 @@ fn loss(own: &[&Call], (since, to): (u64, u64), from: u64, until: u64) -> Loss {
     loss
 }
 
-/// What a check finds.
-#[derive(Default)]
-struct Found {
-    /// Name of the number that shows it, and words.
-    broken: Vec<(String, String)>,
-    events: Vec<EventRef>,
-    numbers: Vec<Number>,
-    notes: Vec<String>,
-    missing: Option<Reason>,
-    busy: Option<Reason>,
-}
-
-impl Found {
-    fn few(&mut self, text: impl Into<String>) {
-        let text = text.into();
-        self.missing.get_or_insert_with(|| Reason::new("too-few-samples", text));
-    }
-
-    fn break_by(&mut self, name: String, text: String, event: Option<EventRef>) {
-        self.broken.push((name, text));
-        self.events.extend(event);
-    }
-
-    /// A number of the outage that must not be above `most`, the worst of all replicas; `text` of the first replica that is above.
-    fn worst(&mut self, name: String, all: impl Iterator<Item = (u64, u64, String, Option<EventRef>)>) {
-        let mut worst: Option<(u64, u64)> = None;
-        let mut first = None;
-        for (value, most, text, event) in all {
-            if value > most && first.is_none() {
-                first = Some((value, most, text, event));
-            }
-            let nearer =
-                |(known, limit): (u64, u64)| value.saturating_sub(most) > known.saturating_sub(limit) || value > known;
-            if worst.is_none_or(nearer) {
-                worst = Some((value, most));
-            }
+/// A number of the outage that must not be above `most`, the worst of all replicas; `text` of the first replica that is above.
+fn worst(found: &mut Case, name: String, all: impl Iterator<Item = (u64, u64, String, Option<EventRef>)>) {
+    let mut worst: Option<(u64, u64)> = None;
+    let mut first = None;
+    for (value, most, text, event) in all {
+        if value > most && first.is_none() {
+            first = Some((value, most, text, event));
         }
-        if let Some((value, most, text, event)) = first {
-            self.numbers.push(Number::new(&name, count(value), "").limit(count(most)));
-            self.break_by(name, text, event);
-        } else if let Some((value, most)) = worst {
-            self.numbers.push(Number::new(&name, count(value), "").limit(count(most)));
+        let nearer =
+            |(known, limit): (u64, u64)| value.saturating_sub(most) > known.saturating_sub(limit) || value > known;
+        if worst.is_none_or(nearer) {
+            worst = Some((value, most));
         }
+    }
+    if let Some((value, most, text, event)) = first {
+        found.numbers.push(Number::new(&name, count(value), "").limit(count(most)));
+        found.break_by(name, text, event);
+    } else if let Some((value, most)) = worst {
+        found.numbers.push(Number::new(&name, count(value), "").limit(count(most)));
     }
 }
 
 /// Success and latency of the data path in the outages and after them.
-fn service(scope: &Scope<'_>, history: &History, site: Name, all: &[Outage], found: &mut Found) {
+fn service(scope: &Scope<'_>, history: &History, site: Name, all: &[Outage], found: &mut Case) {
     let phases = phases(history);
     let slo = scope.parameters.number("slo") / 100.0;
     let steadily = phase(history, &phases, "steady", "").map(|steadily| judged(history, steadily));
@@ -179,8 +154,7 @@ fn service(scope: &Scope<'_>, history: &History, site: Name, all: &[Outage], fou
         }
         found.numbers.extend(seen.numbers(slo, when));
         if let Some((number, text)) = seen.broken(slo, when) {
-            found.broken.push((number, text));
-            found.events.append(&mut seen.events);
+            found.break_by(number, text, seen.events.drain(..));
         }
         if let Some(base) = base
             && let Some(Compared { p95, limit, pace }) = compare(
@@ -200,7 +174,7 @@ fn service(scope: &Scope<'_>, history: &History, site: Name, all: &[Outage], fou
                     let event = within.first().map(|phase| history.reference(phase.event));
                     found.break_by(number, text, event);
                 }
-                Pace::Busy(reason) => found.busy = found.busy.take().or(Some(reason)),
+                Pace::Busy(reason) => found.busy(reason),
             }
         }
         let Some(settle) = outage.settle else {
@@ -211,18 +185,17 @@ fn service(scope: &Scope<'_>, history: &History, site: Name, all: &[Outage], fou
         let mut seen = Stretch::read(history, &[judged(history, settle)], |asked| asked == name);
         found.numbers.extend(seen.numbers(slo, &after));
         if let Some((number, text)) = seen.broken(slo, &after) {
-            found.broken.push((number, text));
-            found.events.append(&mut seen.events);
+            found.break_by(number, text, seen.events.drain(..));
         }
     }
     if let Err(reason) = before {
-        found.missing = found.missing.take().or(Some(reason));
+        found.lacks(reason);
     }
     found.numbers.extend(base.map(|base| Number::new("p95 before the outages", base, "ms")));
 }
 
 /// By how much replicas grew, in MiB.
-fn memory(scope: &Scope<'_>, history: &History, found: &mut Found) {
+fn memory(scope: &Scope<'_>, history: &History, found: &mut Case) {
     let allowed = scope.parameters.number("memory");
     let mut first: Vec<(Name, i64)> = Vec::new();
     let mut grown: Option<(f64, Name, usize)> = None;
@@ -249,13 +222,14 @@ fn memory(scope: &Scope<'_>, history: &History, found: &mut Found) {
 }
 
 /// What was lost, how much was kept, and which of it was older.
-fn bounds(history: &History, bounds: Bounds, all: &[(Outage, Name, Loss)], outages: &[Outage], found: &mut Found) {
+fn bounds(history: &History, bounds: Bounds, all: &[(Outage, Name, Loss)], outages: &[Outage], found: &mut Case) {
     for outage in outages {
         let when = outage.when;
         let of = || all.iter().filter(|(known, ..)| known.when == when);
         let reference = |event: Option<usize>| event.map(|event| history.reference(event));
         let hold = history.reference(outage.hold.event);
-        found.worst(
+        worst(
+            found,
             format!("lost ({when})"),
             of().map(|(_, replica, loss)| {
                 let most = bounds.most_lost(loss.calls);
@@ -270,7 +244,8 @@ fn bounds(history: &History, bounds: Bounds, all: &[(Outage, Name, Loss)], outag
                 (loss.lost, most, text, reference(loss.first))
             }),
         );
-        found.worst(
+        worst(
+            found,
             format!("kept in memory ({when})"),
             of().map(|(_, replica, loss)| {
                 let most = bounds.most_kept();
@@ -283,7 +258,8 @@ fn bounds(history: &History, bounds: Bounds, all: &[(Outage, Name, Loss)], outag
                 (loss.kept, most, text, Some(hold.clone()))
             }),
         );
-        found.worst(
+        worst(
+            found,
             format!("kept although older than a lost one ({when})"),
             of().map(|(_, replica, loss)| {
                 let text = format!(
@@ -333,7 +309,10 @@ pub(super) fn ana_02_a(scope: &Scope<'_>) -> Verdict {
         Ok(read) => read,
         Err(verdict) => return verdict,
     };
-    let mut found = Found { missing, ..Found::default() };
+    let mut found = Case::default();
+    if let Some(missing) = missing {
+        found.lacks(missing);
+    }
     service(scope, history, site, &outages, &mut found);
     bounds(history, limits, &losses, &outages, &mut found);
     memory(scope, history, &mut found);
@@ -341,19 +320,7 @@ pub(super) fn ana_02_a(scope: &Scope<'_>) -> Verdict {
         let within = outages.iter().flat_map(|outage| [Some(outage.hold), outage.settle]).flatten();
         within.map(|phase| judged(history, phase)).find_map(|phase| late_doubt(history, CERTAIN, phase.from, phase.to))
     };
-    let Found { broken, mut events, numbers, notes, missing, busy } = found;
-    if let Some((decided, _)) = broken.first() {
-        if let Some(doubt) = record_doubt(history).or_else(late) {
-            return Verdict::Inconclusive(doubt);
-        }
-        events.truncate(3);
-        let numbers = decided_by(numbers, decided);
-        let explanation: Vec<String> = broken.into_iter().map(|(_, words)| words).collect();
-        let explanation = explanation.join("; ");
-        return Verdict::Violated(Counterexample { explanation, events, samples: calls, numbers });
-    }
-    let held = Verdict::holds(MINIMUM, Evidence { samples: calls, numbers, notes });
-    unless(held, doubt(history).or(missing).or(busy))
+    found.verdict(history, (calls, MINIMUM), late)
 }
 
 pub(super) fn ana_02_b(scope: &Scope<'_>) -> Verdict {

@@ -2,11 +2,10 @@
 
 use super::seen::{Call, calls, lost};
 use super::{EXPERIMENT, OUTAGES, SITE};
-use crate::claims::common::{
-    Phase, count, decided_by, doubt, end_of, judged, len, nanos, phase, phases, record_doubt, seconds, unless,
-};
+use crate::claims::case::Case;
+use crate::claims::common::{Phase, count, end_of, judged, len, nanos, phase, phases, seconds};
 use gatecrash_model::claim::Scope;
-use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
+use gatecrash_model::verdict::{Number, Verdict};
 use gatecrash_model::{History, Name};
 
 /// Least number of calls that are judged.
@@ -71,31 +70,26 @@ pub(super) fn ana_01(scope: &Scope<'_>) -> Verdict {
     let (needed, allowed) = (scope.parameters.number("completeness"), scope.parameters.number("duplicates"));
     let flush = nanos(scope.parameters.duration("flush"));
     let calls = calls(scope, history);
-    let mut broken: Vec<(String, String)> = Vec::new();
-    let (mut events, mut numbers, mut samples): (Vec<EventRef>, Vec<Number>, u64) = (Vec::new(), Vec::new(), 0);
-    let mut missing: Option<Reason> = None;
-    let mut few = |text: String| {
-        missing.get_or_insert_with(|| Reason::new("too-few-samples", text));
-    };
+    let (mut found, mut samples) = (Case::default(), 0_u64);
     for stretch in stretches(history, &phases, lost(history)) {
         let Stretch { when, phase: Some(phase), but } = stretch else {
-            few(format!("it was never seen: {}", stretch.when));
+            found.few(format!("it was never seen: {}", stretch.when));
             continue;
         };
         for records in calls.by_site.iter().filter(|records| Some(records.site) != but) {
             let site = history.text(records.site);
             let told = told(&calls.all, records.site, phase, flush, end_of(history));
             if told.all == 0 {
-                few(format!("`{site}`: nothing was asked ({when})"));
+                found.few(format!("`{site}`: nothing was asked ({when})"));
                 continue;
             }
             if told.open > 0 {
-                few(format!("`{site}`: {} calls were not waited for ({when})", told.open));
+                found.few(format!("`{site}`: {} calls were not waited for ({when})", told.open));
             }
             samples = samples.saturating_add(told.all);
             let share = 100.0 - count(told.missing) / count(told.all) * 100.0;
             let name = format!("recorded by `{site}` ({when})");
-            numbers.push(Number::new(&name, share, "%").limit(needed));
+            found.numbers.push(Number::new(&name, share, "%").limit(needed));
             if share < needed {
                 let text = format!(
                     "`{site}` did not record {} of {} calls of its own gateways within {:.1} s ({when})",
@@ -103,8 +97,7 @@ pub(super) fn ana_01(scope: &Scope<'_>) -> Verdict {
                     told.all,
                     seconds(flush)
                 );
-                broken.push((name, text));
-                events.extend(told.first.map(|event| history.reference(event)));
+                found.break_by(name, text, told.first.map(|event| history.reference(event)));
             }
         }
     }
@@ -114,32 +107,22 @@ pub(super) fn ana_01(scope: &Scope<'_>) -> Verdict {
         if records.own > 0 {
             let share = count(again) / count(records.own) * 100.0;
             let name = format!("recorded again by `{site}`");
-            numbers.push(Number::new(&name, share, "%").limit(allowed));
+            found.numbers.push(Number::new(&name, share, "%").limit(allowed));
             if share > allowed {
-                broken.push((name, format!("`{site}` recorded {again} of {} calls more than once", records.own)));
-                events.extend(first.map(|event| history.reference(event)));
+                let text = format!("`{site}` recorded {again} of {} calls more than once", records.own);
+                found.break_by(name, text, first.map(|event| history.reference(event)));
             }
         }
         let (strange, first) = records.strange;
         let name = format!("calls of other sites recorded by `{site}`");
-        numbers.push(Number::new(&name, count(strange), "").limit(0.0));
+        found.numbers.push(Number::new(&name, count(strange), "").limit(0.0));
         if strange > 0 {
-            broken.push((name, format!("`{site}` was told of {strange} calls of other sites' gateways")));
-            events.extend(first.map(|event| history.reference(event)));
+            let text = format!("`{site}` was told of {strange} calls of other sites' gateways");
+            found.break_by(name, text, first.map(|event| history.reference(event)));
         }
     }
     if len(calls.by_site.len()) < 2 {
-        few("there were no calls at two sites".to_owned());
+        found.few("there were no calls at two sites");
     }
-    if let Some((decided, _)) = broken.first() {
-        if let Some(doubt) = record_doubt(history) {
-            return Verdict::Inconclusive(doubt);
-        }
-        events.truncate(3);
-        let numbers = decided_by(numbers, decided);
-        let explanation: Vec<String> = broken.into_iter().map(|(_, words)| words).collect();
-        return Verdict::Violated(Counterexample { explanation: explanation.join("; "), events, samples, numbers });
-    }
-    let held = Verdict::holds(MINIMUM, Evidence { samples, numbers, notes: Vec::new() });
-    unless(held, doubt(history).or(missing))
+    found.verdict(history, (samples, MINIMUM), || None)
 }

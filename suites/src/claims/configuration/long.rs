@@ -1,14 +1,12 @@
 //! CFG-07: does a long outage of the control plane, and of the shared stores, make gateways use more and more, ask without a pause, or come back all at once?
 
-use crate::claims::common::{
-    FaultWindow, Phase, count, decided_by, doubt, faults, judged, len, nanos, phase, phases, record_doubt, seconds,
-    unless,
-};
+use crate::claims::case::Case;
+use crate::claims::common::{FaultWindow, Phase, count, faults, judged, len, nanos, phase, phases, seconds};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::history::EventKind;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::stats::quantile;
-use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
+use gatecrash_model::verdict::{Number, Verdict};
 use gatecrash_model::{History, Name};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,24 +53,6 @@ const GROWING: [Series; 2] = [
     Series { mark: mark::OPEN_FILES, name: FILES, little: FEW_FILES, words: |files| format!("{files:.0} files") },
 ];
 
-/// What a check finds.
-#[derive(Default)]
-struct Found {
-    numbers: Vec<Number>,
-    /// Name of the number that shows it, and words.
-    broken: Vec<(&'static str, String)>,
-    events: Vec<EventRef>,
-    notes: Vec<String>,
-    missing: Option<Reason>,
-}
-
-impl Found {
-    fn few(&mut self, text: impl Into<String>) {
-        let text = text.into();
-        self.missing.get_or_insert_with(|| Reason::new("too-few-samples", text));
-    }
-}
-
 /// Samples of one mark in a stretch, by replica: time in minutes, value, event.
 fn samples(history: &History, mark: &str, within: Phase) -> BTreeMap<Name, Vec<(f64, f64, usize)>> {
     let mut all: BTreeMap<Name, Vec<(f64, f64, usize)>> = BTreeMap::new();
@@ -103,7 +83,7 @@ fn trend(series: &[(f64, f64, usize)]) -> Option<(f64, f64, f64)> {
 }
 
 /// What grows in the outage, `after` its beginning.
-fn growth(scope: &Scope<'_>, history: &History, holds: &[Phase], found: &mut Found) {
+fn growth(scope: &Scope<'_>, history: &History, holds: &[Phase], found: &mut Case) {
     let allowed = scope.parameters.number("growth");
     let after = nanos(scope.parameters.duration("after"));
     for Series { mark, name, little, words } in &GROWING {
@@ -119,18 +99,15 @@ fn growth(scope: &Scope<'_>, history: &History, holds: &[Phase], found: &mut Fou
                 // What is little is no trend, however short the outage was.
                 let rate = if grown.abs() <= *little { 0.0 } else { grown / first / minutes * 100.0 };
                 if rate > allowed {
-                    found.broken.push((
-                        name,
-                        format!(
-                            "`{}` had {} and {:.0} s later {} more, with {} away",
-                            history.text(replica),
-                            words(first),
-                            minutes * 60.0,
-                            words(grown),
-                            away(history, *hold)
-                        ),
-                    ));
-                    found.events.extend(series.last().map(|(.., event)| history.reference(*event)));
+                    let text = format!(
+                        "`{}` had {} and {:.0} s later {} more, with {} away",
+                        history.text(replica),
+                        words(first),
+                        minutes * 60.0,
+                        words(grown),
+                        away(history, *hold)
+                    );
+                    found.break_by(*name, text, series.last().map(|(.., event)| history.reference(*event)));
                 }
                 worst = Some(worst.map_or(rate, |worst| worst.max(rate)));
             }
@@ -154,7 +131,7 @@ fn used(series: &[(f64, f64, usize)]) -> Option<f64> {
 }
 
 /// Processor time in the outage over that before it.
-fn processor(scope: &Scope<'_>, history: &History, steady: Option<Phase>, holds: &[Phase], found: &mut Found) {
+fn processor(scope: &Scope<'_>, history: &History, steady: Option<Phase>, holds: &[Phase], found: &mut Case) {
     let allowed = scope.parameters.number("processor");
     let Some(steady) = steady else { return found.few("there was no steady phase") };
     let before = samples(history, mark::PROCESSOR_US, steady);
@@ -176,8 +153,7 @@ fn processor(scope: &Scope<'_>, history: &History, steady: Option<Phase>, holds:
                     now * 100.0,
                     away(history, *hold)
                 );
-                found.broken.push((PROCESSOR, text));
-                found.events.extend(series.last().map(|(.., event)| history.reference(*event)));
+                found.break_by(PROCESSOR, text, series.last().map(|(.., event)| history.reference(*event)));
             }
             worst = Some(worst.map_or(times, |worst| worst.max(times)));
         }
@@ -203,7 +179,7 @@ fn calls(history: &History, from: u64, to: u64, served: bool) -> BTreeMap<(Name,
 }
 
 /// How long replicas pause between calls to a control plane that does not serve them. Returns how many calls there were.
-fn pauses(scope: &Scope<'_>, history: &History, outage: &FaultWindow, found: &mut Found) -> u64 {
+fn pauses(scope: &Scope<'_>, history: &History, outage: &FaultWindow, found: &mut Case) -> u64 {
     let least = scope.parameters.duration("pause");
     let from = outage.from.saturating_add(nanos(scope.parameters.duration("after")));
     let all = calls(history, from, outage.healed.unwrap_or(u64::MAX), false);
@@ -222,8 +198,7 @@ fn pauses(scope: &Scope<'_>, history: &History, outage: &FaultWindow, found: &mu
                 history.text(*what),
                 calls.len()
             );
-            found.broken.push((PAUSE, text));
-            found.events.push(history.reference(*event));
+            found.break_by(PAUSE, text, [history.reference(*event)]);
         }
         shortest = Some(shortest.map_or(mean, |shortest| shortest.min(mean)));
     }
@@ -235,7 +210,7 @@ fn pauses(scope: &Scope<'_>, history: &History, outage: &FaultWindow, found: &mu
 }
 
 /// How many come back at once, when the control plane does.
-fn returns(scope: &Scope<'_>, history: &History, (from, to): (u64, u64), found: &mut Found) {
+fn returns(scope: &Scope<'_>, history: &History, (from, to): (u64, u64), found: &mut Case) {
     let second = nanos(scope.parameters.duration("second")).max(1);
     let mut all: Vec<(u64, usize)> =
         calls(history, from, to, true).into_values().filter_map(|calls| calls.first().copied()).collect();
@@ -261,8 +236,7 @@ fn returns(scope: &Scope<'_>, history: &History, (from, to): (u64, u64), found: 
             all.len(),
             Duration::from_nanos(second).as_secs_f64()
         );
-        found.broken.push((PEAK, text));
-        found.events.push(history.reference(event));
+        found.break_by(PEAK, text, [history.reference(event)]);
     }
 }
 
@@ -279,7 +253,7 @@ pub(super) fn cfg_07(scope: &Scope<'_>) -> Verdict {
     let (Some(outage), false) = (outage, holds.is_empty()) else {
         return Verdict::inconclusive("too-few-samples", "the control plane was not away");
     };
-    let mut found = Found::default();
+    let mut found = Case::default();
     let length = outage.healed.unwrap_or(outage.from).saturating_sub(outage.from);
     let wanted = scope.parameters.duration("outage");
     let calls = pauses(scope, history, &outage, &mut found);
@@ -297,17 +271,5 @@ pub(super) fn cfg_07(scope: &Scope<'_>) -> Verdict {
         found.few("the stores were not away");
     }
     found.numbers.push(Number::new("outage", seconds(length), "s"));
-    let Found { numbers, broken, mut events, notes, missing } = found;
-    if let Some((decided, _)) = broken.first() {
-        if let Some(doubt) = record_doubt(history) {
-            return Verdict::Inconclusive(doubt);
-        }
-        events.truncate(3);
-        let numbers = decided_by(numbers, decided);
-        let explanation: Vec<String> = broken.into_iter().map(|(_, words)| words).collect();
-        let explanation = explanation.join("; ");
-        return Verdict::Violated(Counterexample { explanation, events, samples: calls, numbers });
-    }
-    let held = Verdict::holds(MINIMUM, Evidence { samples: calls, numbers, notes });
-    unless(held, doubt(history).or(missing))
+    found.verdict(history, (calls, MINIMUM), || None)
 }
