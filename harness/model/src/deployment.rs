@@ -128,6 +128,14 @@ pub struct Peering {
     pub failover: Duration,
 }
 
+impl Peering {
+    /// How long gateways that are all ready may take until they have chosen their first primary. Before, each decides alone.
+    #[must_use]
+    pub fn formed_within(&self) -> Duration {
+        self.failover.saturating_mul(2)
+    }
+}
+
 /// What runs the replicas, as a cloud does: it probes each of them, and puts another one in the place of one that is dead or hung.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -6,6 +6,7 @@ use crate::experiment::Experiment;
 use crate::{claims, experiments};
 use gatecrash_engine::lab::capabilities;
 use gatecrash_model::claim::{Capability, Parameters, Reads, Value};
+use gatecrash_model::deployment::Peering;
 use gatecrash_model::profile::{Resolved, Scalar};
 use gatecrash_model::run_record::LeftOut;
 use gatecrash_model::schedule::{self, Part};
@@ -139,7 +140,7 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
 /// The experiment with what of it runs; `None` if nothing does.
 fn planned_part(experiment: Experiment, request: &Request) -> Option<PlannedExperiment> {
     // Before its story a lab waits for a group's first primary.
-    let formed = request.deployment.peering.as_ref().map_or(Duration::ZERO, |peering| peering.failover * 2);
+    let formed = request.deployment.peering.as_ref().map_or(Duration::ZERO, Peering::formed_within);
     let whole = formed.mul_f64(request.scale) + (experiment.expected)(&request.deployment, request.scale);
     let part = match &request.parts {
         None => Part::Whole,

@@ -1,16 +1,17 @@
 //! The control plane is away for ten minutes, in the second half of them the shared stores, too, while requests go on; then all are back. Read by CFG-07.
 
-use super::canaries::traffic;
+use super::canaries::{on_route, traffic};
+use super::rounds::metered;
 use super::uses::Uses;
 use crate::claims::configuration::long::{CONTROL_PLANE as AWAY, EXPERIMENT as NAME, STORE};
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::try_join_all;
 use futures::join;
-use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions, Replica, Target, TrafficSpec};
+use gatecrash_engine::lab::{Active, Lab, LabError, LabOptions, Replica};
 use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
-use gatecrash_model::deployment::{CONTROL_PLANE, Policy};
+use gatecrash_model::deployment::CONTROL_PLANE;
 use gatecrash_model::fault::{Fault, FixtureFault, NetworkFault};
 use gatecrash_model::operation::stream;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,15 +58,8 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.phase("steady", "");
     let mut streams = vec![traffic(&lab, &replicas, RATE_PER_S)?];
     // Quotas run out: what is asked here only keeps the store in use.
-    if let Ok(route) = lab.route(&[Policy::Quota], &[Policy::ClientId]).or_else(|_| lab.route(&[Policy::Quota], &[])) {
-        streams.push(lab.traffic(TrafficSpec {
-            stream: stream::QUOTA.to_owned(),
-            targets: replicas.iter().map(|replica| (Target::Replica(replica.name.clone()), 1)).collect(),
-            route,
-            keys: vec!["client-1".to_owned()],
-            rate_per_s: METERED_PER_S,
-            timeout: None,
-        }));
+    if let Ok(route) = metered(&lab) {
+        streams.push(on_route(&lab, &replicas, stream::QUOTA, &route, METERED_PER_S));
     }
     let uses = all_uses(&lab, replicas);
     lab.hold_window(lab.scaled(STEADY).max(LEAST_STEADY)).await?;

@@ -1,7 +1,7 @@
 //! Three clients, each alone on its key and at one replica, do what answers tell them: they spend their quota, come back when they may,
 //! and spend it on both sides of an edge. Read by QUO-08.
 
-use super::rounds::{Rounds, cluster};
+use super::rounds::{Rounds, cluster, metered};
 use crate::claims::quota::marks::QUOTA_WINDOW_MS;
 use crate::claims::quota::{AT_ONCE, LONE, TOLD};
 use crate::experiment::{Experiment, single};
@@ -9,7 +9,6 @@ use futures::future::try_join_all;
 use futures::{FutureExt, StreamExt, stream};
 use gatecrash_engine::lab::{Call, Lab, LabError, LabOptions, Target, Told};
 use gatecrash_model::claim::Capability;
-use gatecrash_model::deployment::Policy;
 use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
@@ -43,7 +42,7 @@ struct Client<'a> {
 }
 
 async fn story(lab: Lab) -> Result<(), LabError> {
-    let route = lab.route(&[Policy::Quota], &[Policy::ClientId]).or_else(|_| lab.route(&[Policy::Quota], &[]))?;
+    let route = metered(&lab)?;
     let (_, replicas) = cluster(&lab);
     let mut rounds = Rounds::new(&lab)?;
     let (quota, window) = (lab.deployment().quota.limit, rounds.window);

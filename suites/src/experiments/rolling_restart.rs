@@ -3,7 +3,7 @@
 
 use super::canaries::{plain, slow};
 use super::quota_restart::lengthen;
-use super::rounds::{Rounds, cluster, evenly};
+use super::rounds::{Rounds, cluster, evenly, metered};
 use crate::claims::draining::{ROLLED, ROLLED_QUOTA, ROLLED_SLOW, ROLLED_TOKEN, ROLLING, SPENT_MS};
 use crate::experiment::{Experiment, single};
 use futures::FutureExt;
@@ -108,7 +108,7 @@ async fn state(lab: &Lab, replicas: &[Replica]) -> Result<State, LabError> {
 /// Restarts every replica in turn until the time is over and each was restarted.
 async fn roll(lab: &Lab, replicas: &[Replica], state: &State) -> Result<(), LabError> {
     let (began, lasts) = (lab.now(), lasts(lab.scale()));
-    let metered = lab.route(&[Policy::Quota], &[Policy::ClientId]).or_else(|_| lab.route(&[Policy::Quota], &[]));
+    let metered = metered(lab);
     let mut left = replicas.len();
     for replica in replicas.iter().cycle() {
         if left == 0 && Duration::from_nanos(lab.now().saturating_sub(began)) >= lasts {

@@ -46,13 +46,21 @@ pub(super) fn skewed(replicas: &[Replica]) -> Split {
         .collect()
 }
 
+/// The route with a quota, without contracts if there is such a one.
+///
+/// # Errors
+/// If no route has a quota.
+pub(super) fn metered(lab: &Lab) -> Result<String, LabError> {
+    lab.route(&[Policy::Quota], &[Policy::ClientId]).or_else(|_| lab.route(&[Policy::Quota], &[]))
+}
+
 impl Rounds {
     /// Rounds on the deployment's metered route.
     ///
     /// # Errors
     /// If no route has a quota.
     pub(super) fn new(lab: &Lab) -> Result<Self, LabError> {
-        let route = lab.route(&[Policy::Quota], &[Policy::ClientId]).or_else(|_| lab.route(&[Policy::Quota], &[]))?;
+        let route = metered(lab)?;
         let keys =
             lab.clients().iter().map(|client| client.id.clone()).filter(|id| id.starts_with("client-")).collect();
         let quota = lab.deployment().quota;

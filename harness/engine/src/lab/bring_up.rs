@@ -169,9 +169,8 @@ impl Lab {
         self.watch_lateness();
         self.calibrate();
         self.wait_rotation().await?;
-        // Ready gateways of a group have yet to choose their first primary: what they decided before, each would decide alone.
         match &self.deployment().peering {
-            Some(peering) => self.hold(peering.failover * 2).await,
+            Some(peering) => self.hold(peering.formed_within()).await,
             None => Ok(()),
         }
     }

@@ -3,14 +3,8 @@
 use super::{Lab, Replica};
 use futures::future::join_all;
 use gatecrash_model::history::event::mark;
-use std::time::Duration;
 
 impl Lab {
-    /// Processor time that a component has used since its last start; `None` where its runtime cannot say.
-    pub async fn processor_time(&self, name: &str) -> Option<Duration> {
-        self.inner.kit.runtime.processor_time(&self.inner.network, name).await
-    }
-
     /// Records the processor time of each of these replicas now; nothing of one that its runtime says nothing about.
     pub async fn record_processor_times(&self, replicas: &[Replica]) {
         let (runtime, network) = (&self.inner.kit.runtime, &self.inner.network);
