@@ -1,6 +1,7 @@
 //! All experiments, one story per file.
 
 mod analytics;
+mod autoscaling;
 mod bad_configurations;
 mod balance;
 mod balance_after_loss;
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Experiment> {
         balance_after_loss::EXPERIMENT,
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
+        autoscaling::EXPERIMENT,
         overload::EXPERIMENT,
         scaling::EXPERIMENT,
         health::EXPERIMENT,

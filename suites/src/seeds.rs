@@ -11,7 +11,6 @@ const DOCUMENTS: [(char, u32); 2] = [('I', 21), ('M', 20)];
 const NOTES: &[(&str, &str)] = &[
     ("I2", "no claim of its own: every claim runs at every site of any deployment"),
     ("I9", "context: nothing can be observed of it"),
-    ("M13", "scaling by CPU: SCL-01, which is not built yet"),
 ];
 
 /// One sentence.

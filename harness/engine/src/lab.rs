@@ -22,6 +22,7 @@ mod platform;
 mod processor;
 mod replicas;
 mod rotation;
+mod scaling;
 mod secrets;
 mod timed_tokens;
 mod told;
@@ -110,6 +111,8 @@ pub struct LabOptions {
     /// Whether the deployment's platform may act, if it has one: from [`Lab::start_platform`] on. Experiments that kill and pause
     /// replicas for themselves must not be disturbed.
     pub platform: bool,
+    /// Whether that platform may scale, too, if it does so. Experiments that count replicas, or compare what they do, must not be disturbed.
+    pub autoscale: bool,
     /// Whether there is one route more, whose backend is the upstream of the next site, and a link from each replica to that one. Only where
     /// there are two sites; no other lab has either, so that no other story meets them.
     pub remote_route: bool,

@@ -152,6 +152,30 @@ pub struct Platform {
     pub probe_threshold: u32,
     /// Who comes in the place of a lost replica.
     pub successor: Successor,
+    /// How it adds replicas when they are busy, and takes them away again; `None`: each site keeps as many as it starts with.
+    #[serde(default)]
+    pub autoscale: Option<Autoscale>,
+}
+
+/// How a platform scales the replicas of a site by the processor time that they use, as a Kubernetes horizontal pod autoscaler does:
+/// `wanted = ceil(replicas * used / target)`, between the number at the start and a maximum.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Autoscale {
+    /// Replicas of a site at most: no fewer than any site starts with, and at most 64. Never scaled.
+    pub max_replicas: u32,
+    /// What share of its request a replica is to use on average, in percent, 1 to 100. Never scaled.
+    pub cpu_percent: u32,
+    /// What a replica requests, in thousandths of a core, 10 to 64,000. Never scaled.
+    pub cpu_request_millicores: u32,
+    /// How often it is decided. Scaled.
+    #[serde(with = "yaml::duration_ms")]
+    #[schemars(with = "u64")]
+    pub period: Duration,
+    /// Fewer replicas must have been enough for so long before one is taken away. Scaled.
+    #[serde(with = "yaml::duration_ms")]
+    #[schemars(with = "u64")]
+    pub stabilization: Duration,
 }
 
 /// Who comes in the place of a lost replica, in its zone in any case.
@@ -341,6 +365,12 @@ impl Deployment {
         })
     }
 
+    /// How its platform scales; `None` if it has none, or one that does not.
+    #[must_use]
+    pub fn autoscale(&self) -> Option<&Autoscale> {
+        self.platform.as_ref().and_then(|platform| platform.autoscale.as_ref())
+    }
+
     /// The voters of the group of gateways, in order of site and number; none without `peering`.
     #[must_use]
     pub fn voters(&self) -> Vec<String> {
@@ -406,6 +436,10 @@ impl Deployment {
         if let Some(platform) = &mut scaled.platform {
             platform.probe_period = by(platform.probe_period);
             platform.probe_timeout = by(platform.probe_timeout);
+            if let Some(autoscale) = &mut platform.autoscale {
+                autoscale.period = by(autoscale.period);
+                autoscale.stabilization = by(autoscale.stabilization);
+            }
         }
         if let Some(analytics) = &mut scaled.analytics {
             analytics.flush_interval = by(analytics.flush_interval);

@@ -4,6 +4,8 @@
 //! A process that has ended is dead, and that is certain at the first look. One that runs is probed: so many failed probes in a row
 //! make it hung. A replica that was just started is not held to its probes until it answered one, but it must do that in time.
 
+pub mod scaling;
+
 use crate::deployment::Platform;
 use std::time::Duration;
 
@@ -18,7 +20,17 @@ pub const RESPAWNS_ONCE: &str = "platform.respawns-once";
 /// Defect: the successor is put beside a replica that is left, in that one's zone.
 pub const ONE_ZONE: &str = "platform.one-zone";
 /// Defects that a platform has, by the names under which a deployment switches them on.
-pub const DEFECTS: [&str; 5] = [NO_LIVENESS_PROBE, ADMIN_PORT_ONLY, SLOW_RESPAWN, RESPAWNS_ONCE, ONE_ZONE];
+pub const DEFECTS: [&str; 9] = [
+    NO_LIVENESS_PROBE,
+    ADMIN_PORT_ONLY,
+    SLOW_RESPAWN,
+    RESPAWNS_ONCE,
+    ONE_ZONE,
+    scaling::LATE,
+    scaling::NO_MAXIMUM,
+    scaling::ONE_ZONE,
+    scaling::NEVER_BACK,
+];
 /// What [`SLOW_RESPAWN`] waits after it has found a replica lost, before scaling.
 pub const SLOW: Duration = Duration::from_secs(90);
 
@@ -131,7 +143,7 @@ impl Finding {
 /// use std::time::Duration;
 /// let second = Duration::from_secs(1);
 /// let platform =
-///     Platform { probe_period: second, probe_timeout: second, probe_threshold: 2, successor: Successor::New };
+///     Platform { probe_period: second, probe_timeout: second, probe_threshold: 2, successor: Successor::New, autoscale: None };
 /// let rules = Rules::new(&platform, 30 * second, &[], 1.0);
 /// let mut watch = Watch::running();
 /// let silent = Seen::Probed { live: false, open: true };
@@ -212,6 +224,7 @@ mod tests {
             probe_timeout: Duration::from_secs(1),
             probe_threshold: 3,
             successor: Successor::Same,
+            autoscale: None,
         };
         let defects: Vec<String> = defects.iter().map(|defect| (*defect).to_owned()).collect();
         Rules::new(&platform, Duration::from_secs(30), &defects, 0.1)

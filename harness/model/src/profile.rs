@@ -62,7 +62,7 @@ pub enum DeclaredAs {
     /// Depends on the deployment's settings.
     When {
         /// Expression over `settings`, `store` (`redis`, `stub`, `none`), `storeScope` (`site`, `deployment`, `none`),
-        /// `sites`, `replicas`, `zones` (that have a replica, at the site with most), `platform` and `peering` (whether there is one);
+        /// `sites`, `replicas`, `zones` (that have a replica, at the site with most), `platform`, `autoscale` and `peering` (whether there is one);
         /// in minijinja's syntax.
         condition: String,
         /// If it is true.
@@ -112,6 +112,7 @@ struct Facts<'a> {
     replicas: u32,
     zones: usize,
     platform: bool,
+    autoscale: bool,
     peering: bool,
 }
 
@@ -179,6 +180,7 @@ fn is_true(condition: &str, deployment: &Deployment, settings: &BTreeMap<String,
         replicas: deployment.sites.iter().map(|site| site.replicas).fold(0, u32::saturating_add),
         zones: deployment.sites.iter().map(crate::deployment::Site::used_zones).max().unwrap_or_default(),
         platform: deployment.platform.is_some(),
+        autoscale: deployment.autoscale().is_some(),
         peering: deployment.peering.is_some(),
     };
     let value = expression

@@ -217,6 +217,7 @@ fn deployment() -> Deployment {
             probe_timeout: Duration::from_secs(1),
             probe_threshold: 3,
             successor: Successor::New,
+            autoscale: None,
         }),
         analytics: None,
         routes: vec![route("open", &[]), route("metered", &[Policy::ClientId, Policy::Quota])],

@@ -47,6 +47,7 @@ pub(crate) fn deployment() -> Deployment {
             probe_timeout: Duration::from_secs(1),
             probe_threshold: 3,
             successor: Successor::New,
+            autoscale: None,
         }),
         analytics: Some(Analytics { buffer_events: 100, batch_events: 20, flush_interval: Duration::from_secs(5) }),
         routes: vec![

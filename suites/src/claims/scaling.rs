@@ -1,5 +1,8 @@
 //! SCL: does a cluster keep what it promises while it grows and shrinks?
 
+mod auto;
+#[cfg(test)]
+mod auto_tests;
 mod sizes;
 mod steps;
 #[cfg(test)]
@@ -30,8 +33,66 @@ pub(crate) const SATURATING: &str = "saturating";
 /// Mark: this replica (subject) is small (value 0) or large (value 1).
 pub(crate) const SIZE: &str = "replica-size";
 
+/// Name of the experiment in which replicas are kept busy until a platform adds one.
+pub(crate) const AUTOSCALING: &str = "autoscaling";
+/// Steps of it: with the control plane there, and with it away.
+pub(crate) const THERE: &str = "control-plane-there";
+pub(crate) const AWAY: &str = "control-plane-away";
+/// Stream: requests through the ingress that keep replicas busy.
+pub(crate) const BUSY: &str = "busy";
+/// Mark: the replicas of this site (subject) use this share of what they request (value: percent), or are more already.
+pub(crate) const LOADED: &str = "load-reached";
+/// Mark: more requests there will not be, and the replicas of this site (subject) use no more than this share of what they request (value: percent).
+pub(crate) const LOAD_SHORT: &str = "load-short";
+
 /// The claims of this family, ordered by id.
-pub(crate) const CLAIMS: &[Claim] = &[SCL_02, SCL_03];
+pub(crate) const CLAIMS: &[Claim] = &[SCL_01, SCL_02, SCL_03];
+
+const SCL_01: Claim = Claim {
+    id: "SCL-01",
+    statement: "busy replicas get one more, in a zone of its own, without errors while it joins, and never more than there may be; without the load there are as few as before",
+    source: "seed M13 (Large: up to three replicas over three zones, by CPU), I18 and I21 (DataPower on Linux: no Kubernetes facilities); Kong issues 6935 and 13076",
+    level: Level::Core,
+    parameters: &[
+        Parameter {
+            name: "maximum",
+            default: Some(Value::Number(3.0)),
+            min: 1.0,
+            max: 64.0,
+            words: &[],
+            help: "replicas that a site may have (default: that of a Large managed Flex Gateway)",
+        },
+        Parameter {
+            name: "out",
+            default: Some(Value::Seconds(180.0)),
+            min: 1.0,
+            max: 3600.0,
+            words: &[],
+            help: "from busy replicas to one more that serves (default: ours; no vendor says how long)",
+        },
+        Parameter {
+            name: "in",
+            default: Some(Value::Seconds(600.0)),
+            min: 1.0,
+            max: 7200.0,
+            words: &[],
+            help: "from the end of the load to as few as before (default: ours; twice what a Kubernetes autoscaler waits)",
+        },
+        Parameter {
+            name: "errors",
+            default: Some(Value::Number(0.01)),
+            min: 0.0,
+            max: 1.0,
+            words: &[],
+            help: "share of the requests that may fail while a replica joins (default: ours)",
+        },
+    ],
+    needs: &[Capability::ReplicaFaults],
+    reads: Reads::Experiments(&[AUTOSCALING]),
+    on_busy_machine: OnBusyMachine::Excused,
+    minimum: auto::MINIMUM,
+    check: auto::scl_01,
+};
 
 const SCL_02: Claim = Claim {
     id: "SCL-02",

@@ -72,6 +72,7 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         Needs::TwoSigning => STRANGERS,
         Needs::TwoClusters => TWINS,
         Needs::ThreeReplicas => THREE,
+        Needs::Autoscale => SCALED,
         Needs::PeeredContracts | Needs::KeptOutside => PEERED,
         Needs::Introspection => PROVIDER,
         Needs::Cache => CACHE,
@@ -122,6 +123,15 @@ pub(crate) const PEERED: Shape = Shape {
 
 /// One cluster of three replicas: with two, whoever is left takes everything, evenly or not.
 const THREE: Shape = Shape { name: "three", sites: &["{name: eu, zones: [a, b, c], replicas: 3}"], ..CLUSTER };
+
+/// One cluster whose platform scales it from two replicas to three. It is never told whole but for what is about that, and a replica more has no
+/// configuration while the control plane is away.
+const SCALED: Shape = Shape {
+    name: "scaled",
+    sites: &["{name: eu, zones: [a, b, c], replicas: 2}"],
+    platform: "platform: {probePeriod: 10s, autoscale: {maxReplicas: 3, stabilization: 60s}}",
+    ..CLUSTER
+};
 
 /// One cluster that asks the identity provider about tokens.
 const PROVIDER: Shape = Shape {

@@ -162,7 +162,7 @@ static FAMILIES: [Family; 20] = [
         name: "large",
         deployment: "flex-managed-large",
         scale: 0.1,
-        claims: &["SCL-02", "BAL-01"],
+        claims: &["SCL-01", "SCL-02", "BAL-01"],
         in_containers: &[],
     },
     Family {

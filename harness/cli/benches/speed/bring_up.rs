@@ -212,6 +212,8 @@ async fn bare_containers(stage: &Stage, count: usize) -> Outcome<f64> {
             .with_entrypoint("/gatecrash")
             .with_cmd(["fixture", Role::Upstream.as_str(), "--config", "/files/fixture.json"])
             .with_mount(Mount::bind_mount(files.to_string_lossy(), "/files"))
+            // Without a name it is looked up as `default`, which older engines do not know.
+            .with_network("bridge")
             // The reaper takes them too if this ends early.
             .with_label(gatecrash_engine::runtime::RUN_LABEL, stage.run())
             .start()

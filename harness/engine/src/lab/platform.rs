@@ -5,13 +5,14 @@
 //! own, which a fault can close. It acts in labs that want it ([`super::LabOptions::platform`]), from [`Lab::start_platform`] on, and is stopped before
 //! anything else when a lab ends. The ingress learns nothing from it but the list of replicas: what is in rotation it sees by its own probes.
 
+use super::scaling::Scaling;
 use super::topology::{self, LinkKey};
 use super::{Lab, LabError, Replica};
 use crate::clock;
 use crate::probe::{Protocol, Seen as Probed, probe};
 use crate::runtime::{Signal, State as RunState};
 use futures::future::{join, join_all};
-use gatecrash_model::deployment::{PLATFORM, Successor};
+use gatecrash_model::deployment::{PLATFORM, Site, Successor};
 use gatecrash_model::history::ReplicaState;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::platform::{Finding, Rules, Seen, Watch};
@@ -67,6 +68,7 @@ impl Lab {
             successor: platform.successor,
             watches: state.replicas.iter().map(|entry| (entry.replica.name.clone(), Watch::running())).collect(),
             replaced: 0,
+            scaling: platform.autoscale.filter(|_| self.inner.options.autoscale).map(|rules| Scaling::new(self, rules)),
         };
         let task = tokio::spawn(shift.work(stop.clone()));
         state.platform = Some(Acting { stop, task });
@@ -148,6 +150,12 @@ impl Lab {
         }
     }
 
+    /// Writes in which of the zones of `site` the replica is.
+    pub(super) fn mark_zone(&self, site: &Site, replica: &Replica) {
+        let number = site.zones.iter().position(|zone| *zone == replica.zone).map_or(0, |at| at.saturating_add(1));
+        self.mark(mark::SUCCESSOR_ZONE, &replica.name, i64::try_from(number).unwrap_or_default());
+    }
+
     /// Puts another one in the place of `lost`.
     async fn replace(
         &self,
@@ -185,8 +193,7 @@ impl Lab {
             }
         };
         self.mark(mark::SUCCESSOR, &next.name, i64::from(lost.index));
-        let zone = site.zones.iter().position(|zone| *zone == next.zone).map_or(0, |at| at.saturating_add(1));
-        self.mark(mark::SUCCESSOR_ZONE, &next.name, i64::try_from(zone).unwrap_or_default());
+        self.mark_zone(&site, &next);
         let by = format!("by the platform, in the place of `{}`, zone `{}`", lost.name, next.zone);
         let at = self.now();
         let started = self.start_by(&next, &by).await;
@@ -220,10 +227,11 @@ struct Shift {
     watches: BTreeMap<String, Watch>,
     /// How many it has replaced since it began to act.
     replaced: u32,
+    scaling: Option<Scaling>,
 }
 
 impl Shift {
-    /// Looks at all replicas once a period, and replaces those that are lost, until `stop`.
+    /// Looks at all replicas once a period, replaces those that are lost, and scales if it does, until `stop`.
     async fn work(mut self, stop: CancellationToken) {
         let mut due = self.lab.now();
         loop {
@@ -238,6 +246,10 @@ impl Shift {
                 }
                 // Not given up in the middle: what was started must be known.
                 self.act(&replica).await;
+            }
+            // In turn with the rest: one that is asked to end is not lost.
+            if let Some(scaling) = self.scaling.as_mut().filter(|_| !stop.is_cancelled()) {
+                scaling.look(&self.lab).await;
             }
         }
     }

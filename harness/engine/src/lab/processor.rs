@@ -3,15 +3,18 @@
 use super::{Lab, Replica};
 use futures::future::join_all;
 use gatecrash_model::history::event::mark;
+use std::time::Duration;
 
 impl Lab {
-    /// Records the processor time of each of these replicas now; nothing of one that its runtime says nothing about.
-    pub async fn record_processor_times(&self, replicas: &[Replica]) {
+    /// Records the processor time that each of these replicas has used since its last start, and returns it in their order; nothing of one that
+    /// its runtime says nothing about.
+    pub async fn record_processor_times(&self, replicas: &[Replica]) -> Vec<Option<Duration>> {
         let (runtime, network) = (&self.inner.kit.runtime, &self.inner.network);
         let used = replicas.iter().map(|one| runtime.processor_time(network, &one.name));
         // An engine takes its time for each answer: none waits for another.
-        let used = join_all(used).await.into_iter().map(|used| used.map(|used| used.as_micros()));
-        self.mark_each(mark::PROCESSOR_US, replicas, used);
+        let used = join_all(used).await;
+        self.mark_each(mark::PROCESSOR_US, replicas, used.iter().map(|used| used.map(|used| used.as_micros())));
+        used
     }
 
     /// Measures the memory of these replicas now. Written as marks [`mark::MEMORY_KIB`]; none for one whose runtime cannot see it.

@@ -1,8 +1,8 @@
 //! Deployments as written: YAML to the checked form, with its limits, its defaults and the one conversion.
 
 use super::{
-    Analytics, ControlPlane, Deployment, Gateway, Peering, Platform, Policy, Quota, Route, RouteBackend, Site, Store,
-    StoreKind, StoreScope, Successor, WindowAlignment,
+    Analytics, Autoscale, ControlPlane, Deployment, Gateway, Peering, Platform, Policy, Quota, Route, RouteBackend,
+    Site, Store, StoreKind, StoreScope, Successor, WindowAlignment,
 };
 use crate::input::fields::{self, Fields, written_duration};
 use crate::input::tree::{self, Node};
@@ -69,14 +69,25 @@ fn deployment(root: &Node, mistakes: &mut Mistakes<'_>) -> Option<Deployment> {
         keys.required("sites", "a deployment needs 1 to 8 sites", mistakes).and_then(|node| sites(node, mistakes));
     let control_plane = optional(keys.optional("controlPlane"), |node| control_plane(node, mistakes));
     let store = optional(keys.optional("store"), |node| store(node, mistakes));
-    let peering = optional(keys.optional("peering"), |node| peering(node, sites.as_deref(), mistakes));
+    let group = keys.optional("peering");
+    let peering = optional(group, |node| peering(node, sites.as_deref(), mistakes));
     let site_store =
         keys.optional("siteStore").map_or(Some(false), |node| fields::boolean(node, "siteStore", mistakes));
-    let platform = optional(keys.optional("platform"), |node| platform(node, mistakes));
+    let platform = optional(keys.optional("platform"), |node| platform(node, sites.as_deref(), mistakes));
     let analytics = optional(keys.optional("analytics"), |node| analytics(node, mistakes));
     let routes = keys.optional("routes").map_or_else(|| Some(default_routes()), |node| routes(node, mistakes));
     let quota = keys.optional("quota").map_or_else(|| Some(default_quota()), |node| quota(node, mistakes));
+    let at = keys.place("platform");
     keys.finish(mistakes);
+    if let Some(Some(Platform { autoscale: Some(_), .. })) = &platform
+        && group.is_some()
+    {
+        mistakes.add(
+            at,
+            "`platform` has `autoscale` and the gateways are a group (`peering`), whose voters are fixed: leave one of them out".to_owned(),
+        );
+        return None;
+    }
     Some(Deployment {
         name: name?,
         profile: profile?,
@@ -241,7 +252,7 @@ fn peering(node: &Node, sites: Option<&[Site]>, mistakes: &mut Mistakes<'_>) -> 
 }
 
 /// Left out, its numbers are those that Kubernetes has for a liveness probe.
-fn platform(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Platform> {
+fn platform(node: &Node, sites: Option<&[Site]>, mistakes: &mut Mistakes<'_>) -> Option<Platform> {
     let mut keys = Fields::of(node, "`platform`", mistakes)?;
     let longest = |seconds| Duration::from_millis(100)..=Duration::from_secs(seconds);
     let probe_period = keys
@@ -256,6 +267,7 @@ fn platform(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Platform> {
     let successor = keys
         .optional("successor")
         .map_or(Some(Successor::New), |node| fields::word(node, "successor", &SUCCESSORS, mistakes));
+    let autoscale = optional(keys.optional("autoscale"), |node| autoscale(node, sites, mistakes));
     let at = keys.place("probeTimeout");
     keys.finish(mistakes);
     let (probe_period, probe_timeout) = (probe_period?, probe_timeout?);
@@ -267,7 +279,43 @@ fn platform(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Platform> {
         );
         return None;
     }
-    Some(Platform { probe_period, probe_timeout, probe_threshold: probe_threshold?, successor: successor? })
+    Some(Platform {
+        probe_period,
+        probe_timeout,
+        probe_threshold: probe_threshold?,
+        successor: successor?,
+        autoscale: autoscale?,
+    })
+}
+
+/// Left out, its times are those of Kubernetes' horizontal pod autoscaler.
+fn autoscale(node: &Node, sites: Option<&[Site]>, mistakes: &mut Mistakes<'_>) -> Option<Autoscale> {
+    let mut keys = Fields::of(node, "`autoscale`", mistakes)?;
+    let least = sites.into_iter().flatten().map(|site| site.replicas).max().unwrap_or(1);
+    let max_replicas =
+        keys.required("maxReplicas", "say how many replicas a site may have at most", mistakes).and_then(|node| {
+            fields::whole(node, "maxReplicas", least..=64, "legal, as no site may start with more, are", mistakes)
+        });
+    let cpu_percent = keys
+        .optional("cpuPercent")
+        .map_or(Some(50), |node| fields::whole(node, "cpuPercent", 1..=100, "legal are", mistakes));
+    let cpu_request_millicores = keys
+        .optional("cpuRequestMillicores")
+        .map_or(Some(100), |node| fields::whole(node, "cpuRequestMillicores", 10..=64_000, "legal are", mistakes));
+    let mut time = |key, default, legal| {
+        keys.optional(key).map_or(Some(default), |node| fields::duration(node, key, legal, mistakes))
+    };
+    let hour = Duration::from_secs(3_600);
+    let period = time("period", Duration::from_secs(15), Duration::from_secs(1)..=hour);
+    let stabilization = time("stabilization", Duration::from_secs(300), Duration::from_secs(1)..=hour);
+    keys.finish(mistakes);
+    Some(Autoscale {
+        max_replicas: max_replicas?,
+        cpu_percent: cpu_percent?,
+        cpu_request_millicores: cpu_request_millicores?,
+        period: period?,
+        stabilization: stabilization?,
+    })
 }
 
 /// Left out, its numbers are small: a run has to fill the buffer.
@@ -391,8 +439,8 @@ fn default_routes() -> Vec<Route> {
 mod tests {
     use super::{ALIGNMENTS, POLICIES, STORE_KINDS, STORE_SCOPES, SUCCESSORS, VOTERS, parse};
     use crate::deployment::{
-        Analytics, ControlPlane, Deployment, Gateway, Peering, Platform, Policy, Quota, Route, RouteBackend, Site,
-        Store, StoreKind, StoreScope, Successor, WindowAlignment,
+        Analytics, Autoscale, ControlPlane, Deployment, Gateway, Peering, Platform, Policy, Quota, Route, RouteBackend,
+        Site, Store, StoreKind, StoreScope, Successor, WindowAlignment,
     };
     use crate::input::fields::written_duration;
     use crate::profile::Scalar;
@@ -452,8 +500,13 @@ mod tests {
         let platform =
             |text: &str| parse("edge.yaml", &format!("{HEAD}{SITE}platform: {text}\n")).unwrap().platform.unwrap();
         let (period, timeout) = (Duration::from_secs(10), Duration::from_secs(1));
-        let default =
-            Platform { probe_period: period, probe_timeout: timeout, probe_threshold: 3, successor: Successor::New };
+        let default = Platform {
+            probe_period: period,
+            probe_timeout: timeout,
+            probe_threshold: 3,
+            successor: Successor::New,
+            autoscale: None,
+        };
         assert_eq!(platform("{}"), default);
         let all = platform("{probePeriod: 5s, probeTimeout: 5s, probeThreshold: 5, successor: same}");
         assert_eq!((all.probe_period, all.probe_timeout), (Duration::from_secs(5), Duration::from_secs(5)));
@@ -466,6 +519,26 @@ mod tests {
         let scaled = deployment.scaled(0.1).platform.unwrap();
         assert_eq!((scaled.probe_period, scaled.probe_timeout), (Duration::from_secs(2), Duration::from_millis(100)));
         assert_eq!(scaled.probe_threshold, 3);
+    }
+
+    #[test]
+    fn a_platform_that_scales_does_so_as_kubernetes_does_and_its_times_scale() {
+        let read = |text: &str| {
+            let text = format!("{HEAD}{SITE}platform: {{autoscale: {text}}}\n");
+            parse("edge.yaml", &text).unwrap().scaled(0.1).autoscale().cloned()
+        };
+        let default = Autoscale {
+            max_replicas: 3,
+            cpu_percent: 50,
+            cpu_request_millicores: 100,
+            period: Duration::from_millis(1_500),
+            stabilization: Duration::from_secs(30),
+        };
+        assert_eq!(read("{maxReplicas: 3}"), Some(default));
+        let all = read("{maxReplicas: 11, cpuPercent: 80, cpuRequestMillicores: 500, period: 10s, stabilization: 60s}");
+        let all = all.unwrap();
+        assert_eq!((all.max_replicas, all.cpu_percent, all.cpu_request_millicores), (11, 80, 500));
+        assert_eq!((all.period, all.stabilization), (Duration::from_secs(1), Duration::from_secs(6)));
     }
 
     #[test]
@@ -526,12 +599,17 @@ mod tests {
     #[test_case("peering: {}\n", "6:10: `peering` has 2 voters, the replicas of all sites; a group has 3 to 15" ; "a group of two")]
     #[test_case("siteStore: yes\n", "6:12: `siteStore` is `yes`; legal are `true` and `false`" ; "yes is not a boolean")]
     #[test_case("platform: true\n", "6:11: `platform` is a map of keys and values, not true" ; "platform as a word")]
-    #[test_case("platform: {period: 5s}\n", "6:12: unknown key `period` in `platform`; known are `probePeriod`, `probeTimeout`, `probeThreshold` and `successor`" ; "unknown key of the platform")]
+    #[test_case("platform: {period: 5s}\n", "6:12: unknown key `period` in `platform`; known are `probePeriod`, `probeTimeout`, `probeThreshold`, `successor` and `autoscale`" ; "unknown key of the platform")]
     #[test_case("platform: {probePeriod: 50ms}\n", "6:25: `probePeriod` is `50ms`; legal are 100ms to 1h" ; "probes that are too often")]
     #[test_case("platform: {probeTimeout: 2m}\n", "6:26: `probeTimeout` is `2m`; legal are 100ms to 1m" ; "a probe that takes too long")]
     #[test_case("platform: {probeTimeout: 6s, probePeriod: 5s}\n", "6:26: `probeTimeout` is 6s; it must not be longer than `probePeriod`, which is 5s" ; "a probe that outlasts its period")]
     #[test_case("platform: {probePeriod: 500ms}\n", "6:11: `probeTimeout` is 1s; it must not be longer than `probePeriod`, which is 500ms" ; "a default that outlasts the period")]
     #[test_case("platform: {probeThreshold: 0}\n", "6:28: `probeThreshold` is 0; legal are 1 to 100" ; "no threshold")]
+    #[test_case("platform: {autoscale: {}}\n", "6:23: `autoscale` has no `maxReplicas`; say how many replicas a site may have at most" ; "a platform that scales without end")]
+    #[test_case("platform: {autoscale: {maxReplicas: 1}}\n", "6:37: `maxReplicas` is 1; legal, as no site may start with more, are 2 to 64" ; "fewer at most than at the start")]
+    #[test_case("platform: {autoscale: {maxReplicas: 3, cpuPercent: 120}}\n", "`cpuPercent` is 120; legal are 1 to 100" ; "a target above the request")]
+    #[test_case("platform: {autoscale: {maxReplicas: 3, period: 1ms}}\n", "`period` is `1ms`; legal are 1s to 1h" ; "decisions that are too often")]
+    #[test_case("platform: {autoscale: {maxReplicas: 5}}\npeering: {}\n", "whose voters are fixed: leave one of them out" ; "a group that scales")]
     #[test_case("platform: {successor: fresh}\n", "6:23: `successor` is `fresh`; known are `same` and `new`" ; "successor")]
     #[test_case("analytics: true\n", "6:12: `analytics` is a map of keys and values, not true" ; "analytics as a word")]
     #[test_case("analytics: {buffer: 5}\n", "6:13: unknown key `buffer` in `analytics`; known are `bufferEvents`, `batchEvents` and `flushInterval`" ; "unknown key of analytics")]
@@ -599,6 +677,10 @@ mod tests {
             json["platform"]["probePeriod"] = written_duration(platform.probe_period).into();
             json["platform"]["probeTimeout"] = written_duration(platform.probe_timeout).into();
             json["platform"]["successor"] = word(&SUCCESSORS, &platform.successor).into();
+            if let Some(autoscale) = &platform.autoscale {
+                json["platform"]["autoscale"]["period"] = written_duration(autoscale.period).into();
+                json["platform"]["autoscale"]["stabilization"] = written_duration(autoscale.stabilization).into();
+            }
         }
         if let Some(analytics) = &deployment.analytics {
             json["analytics"]["flushInterval"] = written_duration(analytics.flush_interval).into();
@@ -635,6 +717,7 @@ mod tests {
             millis(100_u64..60_000),
             1_u32..=100,
             prop::sample::select(&SUCCESSORS),
+            prop::option::of((1_u32..=100, 10_u32..=64_000, millis(1_000..3_600_000), millis(1_000..3_600_000))),
         ));
         let analytics = prop::option::of((10_000_u32..=1_000_000, 1_u32..=10_000, millis(100..600_000)));
         let gateway = (
@@ -658,6 +741,7 @@ mod tests {
                 // As many voters as a group may have.
                 let voters: u32 = sites.values().map(|(_, replicas, _)| *replicas).sum();
                 let peering = peering.filter(|_| VOTERS.contains(&voters)).map(|failover| Peering { failover });
+                let fixed = peering.is_some();
                 Deployment {
                     peering,
                     name,
@@ -677,11 +761,16 @@ mod tests {
                     store: store
                         .map(|((_, kind), (_, scope)): ((&str, StoreKind), (&str, StoreScope))| Store { kind, scope }),
                     site_store,
-                    platform: platform.map(|(probe_period, probe_timeout, probe_threshold, (_, successor))| Platform {
-                        probe_period,
-                        probe_timeout,
-                        probe_threshold,
-                        successor,
+                    platform: platform.map(|(probe_period, probe_timeout, probe_threshold, (_, successor), scales)| {
+                        let autoscale =
+                            scales.filter(|_| !fixed).map(|(cpu_percent, request, period, stabilization)| Autoscale {
+                                max_replicas: 64,
+                                cpu_percent,
+                                cpu_request_millicores: request,
+                                period,
+                                stabilization,
+                            });
+                        Platform { probe_period, probe_timeout, probe_threshold, successor, autoscale }
                     }),
                     analytics: analytics.map(|(buffer_events, batch_events, flush_interval)| Analytics {
                         buffer_events,

@@ -244,8 +244,14 @@ pub mod mark {
     /// The platform starts a successor; subject: the successor, which may have the name of the one that it replaces; value: the number
     /// (in its site) of the replica that it replaces.
     pub const SUCCESSOR: &str = "successor";
-    /// Where the platform starts a successor; subject: the successor; value: number of the zone in its site's list, from 1; 0 where sites have no zones.
+    /// Where the platform starts a replica; subject: the replica; value: number of the zone in its site's list, from 1; 0 where sites have no zones.
     pub const SUCCESSOR_ZONE: &str = "successor-zone";
+    /// What share of its request a replica of this site (subject) uses on average, as the platform sees it; value: percent.
+    pub const USED_PERCENT: &str = "used-percent";
+    /// The platform starts a replica more, as the others are busy; subject: the replica; value: how many its site has with it.
+    pub const SCALED_OUT: &str = "scaled-out";
+    /// The platform takes a replica away, as fewer are enough; subject: the replica; value: how many its site has without it.
+    pub const SCALED_IN: &str = "scaled-in";
     /// The platform could not do what it wanted: that is the harness' trouble; subject: replica.
     pub const PLATFORM_TROUBLE: &str = "platform-trouble";
     /// Processor time that a replica (subject) has used since its last start; value: microseconds.
