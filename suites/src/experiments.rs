@@ -44,6 +44,7 @@ mod sites;
 mod sizes;
 mod slow_contracts;
 mod start_without_control_plane;
+mod store_failover;
 mod store_loss;
 mod store_misbehaves;
 mod token_matrix;
@@ -75,6 +76,7 @@ pub fn all() -> Vec<Experiment> {
         zone_loss::EXPERIMENT,
         replica_loss::EXPERIMENT,
         balance_after_loss::EXPERIMENT,
+        store_failover::EXPERIMENT,
         store_loss::EXPERIMENT,
         store_misbehaves::EXPERIMENT,
         autoscaling::EXPERIMENT,

@@ -11,6 +11,7 @@ mod bring_up;
 mod cached;
 mod calibration;
 mod clocks;
+mod failover;
 mod faults;
 mod followers;
 mod health;
@@ -113,6 +114,8 @@ pub struct LabOptions {
     pub platform: bool,
     /// Whether that platform may scale, too, if it does so. Experiments that count replicas, or compare what they do, must not be disturbed.
     pub autoscale: bool,
+    /// Whether the store fails over, if it does so. In all other labs it is one node.
+    pub store_failover: bool,
     /// Whether there is one route more, whose backend is the upstream of the next site, and a link from each replica to that one. Only where
     /// there are two sites; no other lab has either, so that no other story meets them.
     pub remote_route: bool,
@@ -174,6 +177,9 @@ pub enum LabError {
         /// The last lines of its log, each on a line of its own.
         log: String,
     },
+    /// A store is to fail over, and there is no Redis.
+    #[error("the store fails over, and only Redis does that; there is none: {0}")]
+    NoFailover(String),
     /// The experiment named something that the deployment does not have.
     #[error("the deployment has no `{0}`")]
     Unknown(String),
@@ -398,6 +404,9 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     }
     if deployment.store.is_none() {
         all.remove(&Capability::SharedStore);
+    }
+    if deployment.fails_over() && all.contains(&Capability::SharedStore) {
+        all.insert(Capability::StoreFailover);
     }
     if deployment.control_plane.is_none() {
         for needed in [Capability::ControlPlane, Capability::ConfigurationChoice, Capability::Contracts] {

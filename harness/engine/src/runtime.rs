@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::fixture::Role;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,9 +31,49 @@ pub enum Program {
         /// An init process as PID 1.
         init: bool,
     },
-    /// Real Redis on port 6379 without persistence of its own choice: `redis-server --bind LISTEN --save "" --appendonly no`.
+    /// Real Redis without persistence of its own choice: `redis-server --bind LISTEN --save "" --appendonly no`.
     /// Only where [`Runtime::has_redis`] says so.
-    Redis,
+    Redis(RedisAs),
+}
+
+/// What a `redis-server` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisAs {
+    /// A store by itself, on port 6379.
+    Alone,
+    /// One of several nodes, on port 6379, of which one is the primary.
+    Node {
+        /// Where the others reach it.
+        announced: SocketAddr,
+        /// Whose copy it is at its start; `None` for the primary.
+        copy_of: Option<SocketAddr>,
+    },
+    /// A Sentinel, which watches such nodes: as its file `sentinel.conf` says, into which it writes what it learns.
+    Sentinel,
+}
+
+impl RedisAs {
+    /// Arguments of `redis-server` that binds `listen` and finds its files and its disk at these places. No protected mode: it has no password, and
+    /// answers links only.
+    pub(super) fn arguments(&self, listen: &str, files: &str, disk: &str) -> Vec<String> {
+        let mut words: Vec<String> = match self {
+            Self::Sentinel => vec![format!("{files}/sentinel.conf"), "--sentinel".to_owned()],
+            Self::Alone | Self::Node { .. } => {
+                ["--port", "6379", "--save", "", "--appendonly", "no"].map(str::to_owned).to_vec()
+            }
+        };
+        words.extend(["--bind", listen, "--protected-mode", "no", "--dir", disk].map(str::to_owned));
+        if let Self::Node { announced, copy_of } = self {
+            let (host, port) = (announced.ip().to_string(), announced.port().to_string());
+            words.extend(["--replica-announce-ip", &host, "--replica-announce-port", &port].map(str::to_owned));
+            // A copy is made as soon as one is asked for, and not five seconds later.
+            words.extend(["--repl-diskless-sync-delay", "0"].map(str::to_owned));
+            if let Some(first) = copy_of {
+                words.extend(["--replicaof".to_owned(), first.ip().to_string(), first.port().to_string()]);
+            }
+        }
+        words
+    }
 }
 
 /// A component to start.

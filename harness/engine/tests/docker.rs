@@ -14,7 +14,7 @@ use gatecrash_engine::clock::{Clock, sleep};
 use gatecrash_engine::reaper::{self, Reaper, ReaperOptions};
 use gatecrash_engine::runtime::docker::{DockerRuntime, engine};
 use gatecrash_engine::runtime::{
-    Component, Network, Program, Runtime, RuntimeError, RuntimeOptions, Signal, State, files,
+    Component, Network, Program, RedisAs, Runtime, RuntimeError, RuntimeOptions, Signal, State, files,
 };
 use gatecrash_model::fixture::Role;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -259,12 +259,12 @@ async fn redis() {
     let docker = DockerRuntime::new(options("rdockred1", folder.path()), tools).await.expect("an engine");
     if let Err(why) = docker.has_redis().await {
         assert!(why.contains("make images"), "{why}");
-        let refused = docker.prepare(&[Program::Redis]).await;
+        let refused = docker.prepare(&[Program::Redis(RedisAs::Alone)]).await;
         assert!(matches!(refused, Err(RuntimeError::NoImage { .. })), "{refused:?}");
         return;
     }
     let network = docker.network("lab").await.expect("a network");
-    let store = Component { program: Program::Redis, files: Vec::new(), ..component("eu-store") };
+    let store = Component { program: Program::Redis(RedisAs::Alone), files: Vec::new(), ..component("eu-store") };
     let address = docker.start(&network, &store).await.expect("a container");
     let clock = Clock::start();
     let said = loop {

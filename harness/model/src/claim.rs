@@ -95,6 +95,8 @@ pub enum Capability {
     Quota,
     /// There is a shared store that counts quota and can fail.
     SharedStore,
+    /// The shared store has a second node, to which it fails over.
+    StoreFailover,
     /// The gateways of all sites are one group, which keeps what they share.
     Peering,
     /// There are at least two sites.

@@ -95,7 +95,28 @@ pub struct Store {
     pub kind: StoreKind,
     /// One for each site, or one for all.
     pub scope: StoreScope,
+    /// How it fails over; `None`: what is lost is lost until it is back. Only Redis does, and only in the stories that are about it: in all others it
+    /// is one node.
+    #[serde(default)]
+    pub failover: Option<StoreFailover>,
 }
+
+/// A store of two Redis nodes, of which the second has a copy of the first, and of three Sentinels, which decide by majority when the first is lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreFailover {
+    /// How long a node must be silent until a Sentinel holds it to be lost. Never scaled: what Sentinels do beside has times of its own.
+    #[serde(with = "yaml::duration_ms")]
+    #[schemars(with = "u64")]
+    pub down_after: Duration,
+}
+
+/// What Sentinels call the nodes that they watch.
+pub const SENTINEL_MASTER: &str = "store";
+/// Name that nodes and Sentinels of stores have as the dialling end of a link: each is reached by all others over one of its own.
+pub const STORE_PEERS: &str = "store-peers";
+/// Sentinels of a store that fails over: the fewest of which one may be lost.
+const SENTINELS: u32 = 3;
 
 /// Which store runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -363,6 +384,27 @@ impl Deployment {
             StoreScope::Site => format!("{site}-store"),
             StoreScope::Deployment => "store".to_owned(),
         })
+    }
+
+    /// Names of the nodes of the store that replicas of `site` use, the first primary first; none without a store, one that does not fail over is its only one.
+    #[must_use]
+    pub fn store_nodes_of(&self, site: &str) -> Vec<String> {
+        let Some(store) = self.store_of(site) else { return Vec::new() };
+        let second = self.fails_over().then(|| format!("{store}-2"));
+        std::iter::once(store).chain(second).collect()
+    }
+
+    /// Names of the Sentinels of the store that replicas of `site` use; none if it does not fail over.
+    #[must_use]
+    pub fn sentinels_of(&self, site: &str) -> Vec<String> {
+        let store = self.store_of(site).filter(|_| self.fails_over());
+        store.iter().flat_map(|store| (1..=SENTINELS).map(move |number| format!("{store}-sentinel-{number}"))).collect()
+    }
+
+    /// Whether its stores fail over.
+    #[must_use]
+    pub fn fails_over(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.failover.is_some())
     }
 
     /// How its platform scales; `None` if it has none, or one that does not.

@@ -322,6 +322,16 @@ fn default_cache_order() -> String {
     "after-policies".to_owned()
 }
 
+/// A node of a store that fails over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoreNode {
+    /// What Sentinels call it: `host:port`.
+    pub announced: String,
+    /// `host:port` at which this replica reaches it.
+    pub address: String,
+}
+
 /// Configuration of the reference gateway. Rendered by the adapter `reference`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -340,6 +350,12 @@ pub struct GatewayConfig {
     pub control_plane: String,
     /// `host:port` of the store; empty: state in memory.
     pub store: String,
+    /// The nodes of a store that fails over, and its Sentinels; empty: `store` is the only one.
+    #[serde(default)]
+    pub store_nodes: Vec<StoreNode>,
+    /// `host:port` of each Sentinel.
+    #[serde(default)]
+    pub sentinels: Vec<String>,
     /// `http://` address of the site's configuration store; empty: none.
     pub site_store: String,
     /// `http://` address of the identity provider; empty: none.

@@ -62,7 +62,7 @@ pub enum DeclaredAs {
     /// Depends on the deployment's settings.
     When {
         /// Expression over `settings`, `store` (`redis`, `stub`, `none`), `storeScope` (`site`, `deployment`, `none`),
-        /// `sites`, `replicas`, `zones` (that have a replica, at the site with most), `platform`, `autoscale` and `peering` (whether there is one);
+        /// `sites`, `replicas`, `zones` (that have a replica, at the site with most), `platform`, `autoscale`, `storeFailover` and `peering` (whether there is one);
         /// in minijinja's syntax.
         condition: String,
         /// If it is true.
@@ -113,6 +113,8 @@ struct Facts<'a> {
     zones: usize,
     platform: bool,
     autoscale: bool,
+    #[serde(rename = "storeFailover")]
+    store_failover: bool,
     peering: bool,
 }
 
@@ -181,6 +183,7 @@ fn is_true(condition: &str, deployment: &Deployment, settings: &BTreeMap<String,
         zones: deployment.sites.iter().map(crate::deployment::Site::used_zones).max().unwrap_or_default(),
         platform: deployment.platform.is_some(),
         autoscale: deployment.autoscale().is_some(),
+        store_failover: deployment.fails_over(),
         peering: deployment.peering.is_some(),
     };
     let value = expression

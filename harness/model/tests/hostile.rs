@@ -20,12 +20,12 @@ const ADAPTERS: [&str; 2] =
     [include_str!("../../../fixtures/adapters/reference.yaml"), include_str!("../../../fixtures/adapters/envoy.yaml")];
 
 /// Parameters that the profiles name; enough for all of their lines to be read.
-const PARAMETERS: &[Parameter] = &[
-    parameter("mode"),
-    parameter("unit"),
-    parameter("ttl"),
-    Parameter { name: "zones", default: Some(Value::Number(2.0)), min: 1.0, max: 64.0, words: &[], help: "" },
-];
+const PARAMETERS: &[Parameter] =
+    &[parameter("mode"), parameter("unit"), parameter("ttl"), count("zones"), count("maximum")];
+
+const fn count(name: &'static str) -> Parameter {
+    Parameter { name, default: Some(Value::Number(2.0)), min: 1.0, max: 64.0, words: &[], help: "" }
+}
 
 const fn parameter(name: &'static str) -> Parameter {
     let words = &["closed", "open", "local", "error", "site", "replica"];

@@ -209,7 +209,7 @@ fn deployment() -> Deployment {
             poll_interval: Duration::from_secs(5),
             ingress_timeout: Duration::from_secs(30),
         }),
-        store: Some(Store { kind: StoreKind::Redis, scope: StoreScope::Site }),
+        store: Some(Store { kind: StoreKind::Redis, scope: StoreScope::Site, failover: None }),
         peering: None,
         site_store: true,
         platform: Some(Platform {

@@ -51,7 +51,7 @@ mod tests {
     fn deployment(kind: Option<StoreKind>) -> Deployment {
         let yaml = "version: \"1.0\"\nname: test\nprofile: test\ngateway: {adapter: reference}\nsites:\n  - {name: eu, replicas: 2}\n";
         let mut deployment = gatecrash_model::deployment::yaml::parse("test.yaml", yaml).unwrap();
-        deployment.store = kind.map(|kind| Store { kind, scope: StoreScope::Site });
+        deployment.store = kind.map(|kind| Store { kind, scope: StoreScope::Site, failover: None });
         deployment
     }
 

@@ -8,6 +8,9 @@
 
 mod canary;
 mod contract;
+mod failover;
+#[cfg(test)]
+mod failover_tests;
 pub(crate) mod marks;
 mod restart;
 mod rounds;
@@ -29,6 +32,21 @@ pub(crate) const RESTART: &str = "quota-restart";
 pub(crate) const STORE_LOSS: &str = "store-loss";
 /// Name of the experiment in which the store stub misbehaves.
 pub(crate) const STORE_MISBEHAVES: &str = "store-misbehaves";
+
+/// Name of the experiment in which the primary of a store is lost, and another node takes its place.
+pub(crate) const STORE_FAILOVER: &str = "store-failover";
+/// Steps of it: the primary is killed, stands still, becomes a copy that keeps its connections.
+pub(crate) const KILLED: &str = "killed";
+pub(crate) const FROZEN: &str = "frozen";
+pub(crate) const DEMOTED: &str = "demoted";
+/// Stream: a client whose quota was spent before asks again and again.
+pub(crate) const AGAIN: &str = "quota-again";
+/// Mark: the primary (subject) is about to be lost.
+pub(crate) const LOSING: &str = "store-losing";
+/// Mark: this node (subject) is the primary after an operator made it so; value 1 if both nodes say so.
+pub(crate) const HANDED_OVER: &str = "store-handed-over";
+/// Mark: the store of this site (subject) had no copy, or its Sentinels were not ready to fail over: nothing was tried.
+pub(crate) const NOT_WATCHED: &str = "store-not-watched";
 
 /// Name of the experiment in which lone clients do what answers tell them.
 pub(crate) const TOLD: &str = "quota-told";
@@ -135,6 +153,35 @@ pub(crate) const CLAIMS: &[Claim] = &[
         on_busy_machine: OnBusyMachine::Stands,
         minimum: 1,
         check: restart::survives_replacement,
+    },
+    Claim {
+        id: "QUO-06",
+        statement: "when the store fails over, every replica counts in the new primary in time, without a restart, and no count is lost but what was not copied yet",
+        source: "IBM gateway peering (failover within 10 s); APISIX limit-count with Redis Sentinel; issue rows 45 (READONLY for ever after a failover) and 46",
+        level: Level::Extended,
+        parameters: &[
+            Parameter {
+                name: "within",
+                default: Some(Value::Millis(15_000.0)),
+                min: 1.0,
+                max: 600_000.0,
+                words: &[],
+                help: "from the loss of the primary until every replica counts as before; never scaled, for Sentinels have times of their own (IBM 10 s; ours 15 s)",
+            },
+            Parameter {
+                name: "lag",
+                default: Some(Value::Millis(1_000.0)),
+                min: 0.0,
+                max: 60_000.0,
+                words: &[],
+                help: "what was counted so long before the loss may not be copied yet (Redis copies after it answers; ours 1 s)",
+            },
+        ],
+        needs: &[Capability::Quota, Capability::StoreFailover, Capability::TwoReplicas, Capability::ReplicaFaults],
+        reads: Reads::Experiments(&[STORE_FAILOVER]),
+        on_busy_machine: OnBusyMachine::Excused,
+        minimum: failover::MINIMUM,
+        check: failover::quo_06,
     },
     Claim {
         id: "QUO-07",

@@ -17,6 +17,8 @@ pub(crate) struct Shape {
     sites: &'static [&'static str],
     /// Whose the store is; empty: there is none, and the gateways are one group.
     scope: &'static str,
+    /// How the store fails over, which only a real Redis does; empty: it does not, and is the stub.
+    failover: &'static str,
     /// Its platform, or its analytics; empty for neither.
     platform: &'static str,
     /// Claims that the conforming gateway breaks here, as the deployment's settings say: documented limits.
@@ -24,17 +26,24 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// Whether it can only be told where there is a real Redis.
+    pub(crate) fn needs_redis(&self) -> bool {
+        !self.failover.is_empty()
+    }
+
     /// The deployment with these defects switched on.
     ///
     /// # Errors
     /// If the text below is none.
     pub(crate) fn deployment(&self, defects: Vec<String>) -> Result<Deployment, InputError> {
-        let Self { name, settings, scope, platform, .. } = self;
+        let Self { name, settings, scope, failover, platform, .. } = self;
         let sites = self.sites.join("\n  - ");
         let (state, shared) = if scope.is_empty() {
             ("peering", "peering: {failover: 10s}".to_owned())
-        } else {
+        } else if failover.is_empty() {
             ("redis", format!("store: {{kind: stub, scope: {scope}}}"))
+        } else {
+            ("redis", format!("store: {{kind: redis, scope: {scope}, failover: {failover}}}"))
         };
         let text = format!(
             r#"
@@ -73,6 +82,7 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         Needs::TwoClusters => TWINS,
         Needs::ThreeReplicas => THREE,
         Needs::Autoscale => SCALED,
+        Needs::StoreFailover => SENTINELS,
         Needs::PeeredContracts | Needs::KeptOutside => PEERED,
         Needs::Introspection => PROVIDER,
         Needs::Cache => CACHE,
@@ -92,6 +102,7 @@ const CLUSTER: Shape = Shape {
     settings: DOWNLOADED,
     sites: &["{name: eu, zones: [a, b], replicas: 2}"],
     scope: "site",
+    failover: "",
     platform: "platform: {probePeriod: 10s, probeThreshold: 3, successor: new}",
     limits: LIMITS,
 };
@@ -133,6 +144,9 @@ const SCALED: Shape = Shape {
     ..CLUSTER
 };
 
+/// One cluster whose store is Redis with a copy and Sentinels.
+const SENTINELS: Shape = Shape { name: "sentinels", failover: "{downAfter: 1s}", platform: "", ..CLUSTER };
+
 /// One cluster that asks the identity provider about tokens.
 const PROVIDER: Shape = Shape {
     name: "provider",
@@ -172,6 +186,7 @@ const GROUP: Shape = Shape {
     settings: "contracts: downloaded, revocation: peering, keepConfiguration: disk",
     sites: &["{name: eu, replicas: 3}", "{name: us, replicas: 2}"],
     scope: "",
+    failover: "",
     platform: "",
     limits: &["CFG-02/b", "CFG-02/c", "CON-02", "AVL-01", "AVL-03"],
 };

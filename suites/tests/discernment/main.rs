@@ -53,7 +53,11 @@ fn main() -> ExitCode {
     let (words, write) = page_wanted(words);
     let mut arguments = Arguments::from_iter(words);
     arguments.include_ignored |= write.is_some();
-    let rows = expected();
+    let mut rows = expected();
+    if let Some(why) = trial::lacks_redis() {
+        rows.retain(|row| !deployments::shape(row.needs).needs_redis());
+        eprintln!("defects that only a real Redis shows are not tried: {why}");
+    }
     let mut twins = Twins::new();
     for row in &rows {
         twins.entry((deployments::shape(row.needs), trial::experiments(row))).or_default().extend(row.must());

@@ -22,6 +22,7 @@ use gatecrash_suites::certify::{Progress, Request, Stage, plan, run};
 use gatecrash_suites::{claims, experiments};
 use libtest_mimic::Failed;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -231,6 +232,23 @@ fn informed(experiments: &[&str]) -> Vec<String> {
     informed.map(|claim| claim.id.to_owned()).collect()
 }
 
+/// The runtime of all trials: what `make redis` fetched is there.
+fn process(options: RuntimeOptions) -> ProcessRuntime {
+    ProcessRuntime::new(options).with_tools(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools"))
+}
+
+/// Why there is no real Redis; `None` if there is one.
+pub(crate) fn lacks_redis() -> Option<String> {
+    let options = RuntimeOptions {
+        run: String::new(),
+        folder: std::env::temp_dir(),
+        executable: std::env::current_exe().ok()?,
+        start_within: Duration::ZERO,
+    };
+    let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    executor.block_on(process(options).has_redis()).err()
+}
+
 fn certify(deployment: Deployment, experiments: &[&str], parts: Option<Parts>) -> Result<(RunRecord, TempDir), Failed> {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let found = adapters::builtin().iter().find(|adapter| adapter.name == "reference").ok_or("no reference adapter")?;
@@ -264,7 +282,7 @@ fn certify(deployment: Deployment, experiments: &[&str], parts: Option<Parts>) -
             delete: vec![options.folder.clone()],
             log: None,
         })?;
-        let runtime: Arc<dyn Runtime> = Arc::new(ProcessRuntime::new(options));
+        let runtime: Arc<dyn Runtime> = Arc::new(process(options));
         let parallel = experiments.len();
         let planned = plan(&request, &runtime.capabilities(), parallel);
         let stage = Stage {

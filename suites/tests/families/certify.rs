@@ -37,6 +37,18 @@ pub(crate) struct Family {
     pub(crate) claims: &'static [&'static str],
     /// Those that must stand in containers, too.
     pub(crate) in_containers: &'static [&'static str],
+    /// Whether no stub can stand in for Redis.
+    pub(crate) needs_redis: bool,
+}
+
+/// Why there is no real Redis; `None` if there is one.
+pub(crate) fn lacks_redis() -> Option<String> {
+    let looked = executor().ok()?.block_on(async {
+        let folder = tempfile::tempdir().ok()?;
+        let runtime = ProcessRuntime::new(options(folder.path()).ok()?).with_tools(tools());
+        Some(runtime.has_redis().await.err())
+    });
+    looked.unwrap_or_else(|| Some("no temporary folder".to_owned()))
 }
 
 /// What runs one certification.
@@ -51,7 +63,8 @@ pub(crate) fn in_processes(family: &Family) -> Result<(), Failed> {
         let options = options(folder.path())?;
         let request = request(family.deployment, family.claims, family.scale)?;
         let certified = executor()?.block_on(async {
-            let runtime = Arc::new(ProcessRuntime::new(options.clone()));
+            let runtime = ProcessRuntime::new(options.clone());
+            let runtime = Arc::new(if family.needs_redis { runtime.with_tools(tools()) } else { runtime });
             certify(&request, runtime, &options, folder.path()).await
         })?;
         let mut told = stands(family.claims, &certified, last.then_some(&pressure));

@@ -36,13 +36,14 @@ const DISTURBED: [&str; 3] = ["quota", "latency", "overload"];
 /// The families: first those that others disturb, then the longest first. Quotas and revocations are judged over
 /// windows of a second and less: those are not made any shorter. In containers only those are told that what containers add may change: shared state,
 /// what is kept and downloaded at a start, and addresses; all of the others are by `make certify-all`.
-static FAMILIES: [Family; 20] = [
+static FAMILIES: [Family; 21] = [
     Family {
         name: "quota",
         deployment: "datapower-kubernetes",
         scale: 0.1,
         claims: &["QUO-01", "QUO-02", "QUO-03", "QUO-04", "QUO-05", "QUO-07", "QUO-08"],
         in_containers: &["QUO-01", "QUO-02", "QUO-03", "QUO-04"],
+        needs_redis: false,
     },
     Family {
         name: "latency",
@@ -50,6 +51,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.05,
         claims: &["LAT-01", "LAT-02", "LAT-03"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "overload",
@@ -57,6 +59,15 @@ static FAMILIES: [Family; 20] = [
         scale: 0.05,
         claims: &["OVL-01", "OVL-02", "OVL-03", "OVL-04"],
         in_containers: &[],
+        needs_redis: false,
+    },
+    Family {
+        name: "store-failover",
+        deployment: "flex-self-managed",
+        scale: 0.1,
+        claims: &["QUO-06"],
+        in_containers: &[],
+        needs_redis: true,
     },
     Family {
         name: "peering",
@@ -64,6 +75,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["PAR-01", "PAR-02", "PAR-03"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "contracts",
@@ -71,6 +83,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.05,
         claims: &["CON-01", "CON-02", "CON-03", "CON-04"],
         in_containers: &["CON-01"],
+        needs_redis: false,
     },
     Family {
         name: "availability",
@@ -78,6 +91,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["AVL-01", "AVL-02", "AVL-03"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "losses",
@@ -85,6 +99,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["AVL-04", "AVL-05", "AVL-06"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "balance",
@@ -92,6 +107,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["BAL-01", "BAL-02", "BAL-03"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "draining",
@@ -99,6 +115,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["DRN-01", "DRN-02", "DRN-03"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "tokens",
@@ -106,6 +123,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["TOK-01", "TOK-02", "TOK-03", "TOK-04", "TOK-06", "TOK-07"],
         in_containers: &["TOK-01", "TOK-02"],
+        needs_redis: false,
     },
     Family {
         name: "provider",
@@ -113,6 +131,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["TOK-05", "TOK-06", "TOK-08"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "cache",
@@ -120,6 +139,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["CAC-01", "CAC-02", "CAC-03", "CAC-04", "CAC-05"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "analytics",
@@ -127,6 +147,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["ANA-01", "ANA-02/a", "ANA-02/b"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "configuration",
@@ -134,14 +155,23 @@ static FAMILIES: [Family; 20] = [
         scale: 0.05,
         claims: &["CFG-01", "CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03", "CFG-04", "CFG-05", "CFG-06"],
         in_containers: &["CFG-01"],
+        needs_redis: false,
     },
-    Family { name: "long-outage", deployment: "flex-managed", scale: 0.05, claims: &["CFG-07"], in_containers: &[] },
+    Family {
+        name: "long-outage",
+        deployment: "flex-managed",
+        scale: 0.05,
+        claims: &["CFG-07"],
+        in_containers: &[],
+        needs_redis: false,
+    },
     Family {
         name: "scaling",
         deployment: "flex-managed",
         scale: 0.1,
         claims: &["SCL-02", "SCL-03"],
         in_containers: &[],
+        needs_redis: false,
     },
     // The other layouts of the three systems, each by what it is there for.
     Family {
@@ -150,6 +180,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["TOK-01", "QUO-03", "QUO-04"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "three-sites",
@@ -157,6 +188,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.05,
         claims: &["PAR-02", "PAR-03"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "large",
@@ -164,6 +196,7 @@ static FAMILIES: [Family; 20] = [
         scale: 0.1,
         claims: &["SCL-01", "SCL-02", "BAL-01"],
         in_containers: &[],
+        needs_redis: false,
     },
     Family {
         name: "security",
@@ -172,6 +205,7 @@ static FAMILIES: [Family; 20] = [
         // Alone it would read every experiment that there is: these are its starts, and its downloads.
         claims: &["SEC-01", "SEC-02", "CON-01", "CON-03", "TOK-01"],
         in_containers: &["SEC-01", "CON-01"],
+        needs_redis: false,
     },
 ];
 
@@ -194,8 +228,14 @@ fn main() -> ExitCode {
     if let Some(why) = &missing {
         eprintln!("the claims are not tried in containers: {why}");
     }
+    let without_redis = certify::lacks_redis();
+    if let Some(why) = &without_redis {
+        eprintln!("the claims that only a real Redis shows are not tried in processes: {why}");
+    }
     let in_processes = |family: &'static Family| {
-        Trial::test(format!("process::{}", family.name), move || certify::in_processes(family))
+        let trial = Trial::test(format!("process::{}", family.name), move || certify::in_processes(family));
+        let skipped = family.needs_redis && without_redis.is_some();
+        trial.with_kind(if skipped { "no real Redis" } else { "" }).with_ignored_flag(skipped)
     };
     let kind = if missing.is_some() { "no engine answers" } else { "" };
     let in_containers = |family: &'static Family| {

@@ -8,7 +8,7 @@ use super::{Inner, Kit, Lab, LabError, LabOptions, RedisOfRun};
 use crate::client::Client;
 use crate::control::CONTROL_PORT;
 use crate::recorder::Recorder;
-use crate::runtime::{Component, Program, State};
+use crate::runtime::{Component, Program, RedisAs, State};
 use gatecrash_model::adapter::Adapter;
 use gatecrash_model::adapter::render::Context;
 use gatecrash_model::deployment::{CALIBRATION, CONTROL_PLANE, Deployment, IDENTITY, StoreKind};
@@ -49,6 +49,9 @@ impl Lab {
         let mut deployment = deployment;
         if let (Some(kind), Some(store)) = (options.store, deployment.store.as_mut()) {
             store.kind = kind;
+        }
+        if let Some(store) = deployment.store.as_mut().filter(|_| !options.store_failover) {
+            store.failover = None;
         }
         if let Some(window) = options.quota_window {
             deployment.quota.window = window.at(kit.scale);
@@ -128,6 +131,9 @@ impl Lab {
         let redis = match self.deployment().store.as_ref().map(|store| store.kind) {
             Some(StoreKind::Redis) => match &self.inner.kit.redis {
                 RedisOfRun::Real(_) => true,
+                RedisOfRun::StandIn(why) if self.deployment().fails_over() => {
+                    return Err(LabError::NoFailover(why.clone()));
+                }
                 RedisOfRun::StandIn(why) => {
                     self.note(format!("the store stub stands in for Redis: {why}"));
                     false
@@ -147,6 +153,7 @@ impl Lab {
         }
         let all: Vec<&Support> = first.iter().chain(&ingresses).collect();
         futures::future::try_join_all(all.iter().map(|part| self.start_support(part))).await?;
+        self.start_sentinels().await?;
         for part in &all {
             if let Program::Fixture(role) = part.program
                 && role != Role::Store
@@ -204,11 +211,15 @@ impl Lab {
         let addresses: Vec<(String, std::net::IpAddr, u16)> = {
             let state = self.state();
             let is_replica = |name: &str| state.replicas.iter().any(|entry| entry.replica.name == name);
+            let stores = topology::stores(self.deployment());
+            let sentinels = topology::sentinels(self.deployment());
             let port = |name: &str| {
                 if is_replica(name) {
                     data
-                } else if name.ends_with("store") {
+                } else if stores.contains(name) {
                     topology::STORE_PORT
+                } else if sentinels.contains(name) {
+                    topology::SENTINEL_PORT
                 } else {
                     port_of
                 }
@@ -218,7 +229,7 @@ impl Lab {
         Ok(self.inner.kit.runtime.prove_isolation(&self.inner.network, &addresses).await?)
     }
 
-    async fn start_support(&self, part: &Support) -> Result<(), LabError> {
+    pub(super) async fn start_support(&self, part: &Support) -> Result<(), LabError> {
         let placement = self.inner.kit.runtime.place(&self.inner.network, &part.name);
         let mut files = Vec::new();
         if let Program::Fixture(role) = part.program {
@@ -227,8 +238,16 @@ impl Lab {
             let text = self.fixture_config(part, role, format!("{listen}:{port}"), format!("{listen}:{CONTROL_PORT}"));
             files.push(("fixture.json".to_owned(), text.into_bytes()));
         }
-        let component =
-            Component { name: part.name.clone(), program: part.program.clone(), environment: BTreeMap::new(), files };
+        let mut program = part.program.clone();
+        let mut port = topology::STORE_PORT;
+        if let Program::Redis(what) = &mut program {
+            *what = self.redis_as(&part.name, what);
+            if *what == RedisAs::Sentinel {
+                port = topology::SENTINEL_PORT;
+                files.push(("sentinel.conf".to_owned(), self.sentinel_file(&part.name).into_bytes()));
+            }
+        }
+        let component = Component { name: part.name.clone(), program, environment: BTreeMap::new(), files };
         let address = self.inner.kit.runtime.start(&self.inner.network, &component).await?;
         self.moved(&part.name, address);
         let began = self.now();
@@ -237,7 +256,7 @@ impl Lab {
             let (up, last) = if let Program::Fixture(_) = part.program {
                 (self.control(&part.name)?.is_healthy().await, "its control listener does not answer")
             } else {
-                let store = std::net::SocketAddr::new(address, topology::STORE_PORT);
+                let store = std::net::SocketAddr::new(address, port);
                 let pong = crate::resp::command(store, &["PING"], Duration::from_secs(1)).await;
                 (pong.is_ok_and(|reply| reply.starts_with("+PONG")), "it does not answer PING")
             };

@@ -2,7 +2,7 @@
 
 use super::bring_up::spawn_program;
 use super::secrets::{AUDIENCE, ISSUER, gateway_client, signing_secret};
-use super::topology::{self, FIXTURE_PORT, LinkKey, STORE_PORT};
+use super::topology::{self, FIXTURE_PORT, LinkKey, SENTINEL_PORT, STORE_PORT};
 use super::traffic::Traffic;
 use super::{Lab, LabError, Running};
 use crate::link::Link;
@@ -91,7 +91,7 @@ impl Lab {
         let data = topology::data_port(self.adapter());
         let opened = keys.into_iter().map(|key| async move {
             // Two ports of one component have links of their own; the second names its port.
-            let second = key.port != data && key.port != FIXTURE_PORT && key.port != STORE_PORT;
+            let second = key.port != data && ![FIXTURE_PORT, STORE_PORT, SENTINEL_PORT].contains(&key.port);
             let to = if second { format!("{}:{}", key.to, key.port) } else { key.to.clone() };
             // Until the component runs its link leads nowhere; where it will live is known in `process` only.
             let target = match self.address_of(&key.to) {
@@ -175,9 +175,11 @@ impl Lab {
         if let Some(upstream) = topology::remote_upstream(self.deployment(), site) {
             roles.push(("remoteUpstream", upstream, FIXTURE_PORT));
         }
-        if let Some(store) = self.deployment().store_of(&site.name) {
-            roles.push(("store", store, STORE_PORT));
-        }
+        let nodes = self.deployment().store_nodes_of(&site.name).into_iter();
+        roles.extend(["store", "storeCopy"].into_iter().zip(nodes).map(|(role, node)| (role, node, STORE_PORT)));
+        let sentinels = self.deployment().sentinels_of(&site.name).into_iter();
+        let numbered = ["sentinel1", "sentinel2", "sentinel3"].into_iter().zip(sentinels);
+        roles.extend(numbered.map(|(role, sentinel)| (role, sentinel, SENTINEL_PORT)));
         if self.deployment().site_store {
             roles.push(("siteStore", site.site_store(), FIXTURE_PORT));
         }
@@ -189,10 +191,18 @@ impl Lab {
         if self.deployment().control_plane.is_some() {
             roles.push(("controlPlane", site.management_ingress(), FIXTURE_PORT));
         }
+        let keys = roles.into_iter().map(|(role, to, port)| (role, LinkKey::new(&replica.name, &to, port)));
+        // What Sentinels call the nodes is where these reach each other.
+        let announced = topology::store_peers(self.deployment()).into_iter();
+        let nodes = self.deployment().store_nodes_of(&site.name);
+        let announced = announced.filter_map(|key| {
+            let role = ["storeAnnounced", "storeCopyAnnounced"];
+            Some((*role.get(nodes.iter().position(|node| *node == key.to)?)?, key))
+        });
         let state = self.state();
         let mut context = BTreeMap::new();
-        for (role, to, port) in roles {
-            if let Some(link) = state.links.get(&LinkKey::new(&replica.name, &to, port)) {
+        for (role, key) in keys.chain(announced) {
+            if let Some(link) = state.links.get(&key) {
                 let address = link.address();
                 let link =
                     LinkContext { address: address.to_string(), host: address.ip().to_string(), port: address.port() };

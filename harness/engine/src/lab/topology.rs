@@ -1,17 +1,20 @@
 //! Which components a deployment has, and who dials whom: pure.
 
 use crate::probe::Protocol;
-use crate::runtime::Program;
+use crate::runtime::{Program, RedisAs};
 use gatecrash_model::adapter::{Adapter, PEER_PORT};
 use gatecrash_model::deployment::{
-    CALIBRATION, CLIENT, CONTROL_PLANE, Deployment, IDENTITY, PLATFORM, Site, StoreScope,
+    CALIBRATION, CLIENT, CONTROL_PLANE, Deployment, IDENTITY, PLATFORM, STORE_PEERS, Site,
 };
 use gatecrash_model::fixture::Role;
+use std::collections::BTreeSet;
 
 /// Port that fixtures listen on.
 pub(super) const FIXTURE_PORT: u16 = 8080;
 /// Port of stores.
 pub(super) const STORE_PORT: u16 = 6379;
+/// Port of Sentinels.
+pub(super) const SENTINEL_PORT: u16 = 26_379;
 
 /// A link: who dials whom, on which port. Two ports of one component have two links.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +30,7 @@ impl LinkKey {
     }
 
     pub(super) fn protocol(&self) -> Protocol {
-        if self.port == STORE_PORT { Protocol::Resp } else { Protocol::Http }
+        if [STORE_PORT, SENTINEL_PORT].contains(&self.port) { Protocol::Resp } else { Protocol::Http }
     }
 }
 
@@ -43,21 +46,15 @@ pub(super) struct Support {
 pub(super) fn support(deployment: &Deployment, redis: bool) -> Vec<Support> {
     let fixture =
         |name: String, site: &str, role| Support { name, site: site.to_owned(), program: Program::Fixture(role) };
-    let store = || if redis { Program::Redis } else { Program::Fixture(Role::Store) };
+    let store = || if redis { Program::Redis(RedisAs::Alone) } else { Program::Fixture(Role::Store) };
     let mut all =
         vec![fixture(IDENTITY.to_owned(), "", Role::Identity), fixture(CALIBRATION.to_owned(), "", Role::Ingress)];
     if deployment.control_plane.is_some() {
         all.push(fixture(CONTROL_PLANE.to_owned(), "", Role::ControlPlane));
     }
-    if deployment.shares_store() {
-        all.push(Support { name: "store".to_owned(), site: String::new(), program: store() });
-    }
     for site in &deployment.sites {
         all.push(fixture(site.upstream(), &site.name, Role::Upstream));
         all.push(fixture(site.ingress(), &site.name, Role::Ingress));
-        if deployment.store.as_ref().is_some_and(|store| store.scope == StoreScope::Site) {
-            all.push(Support { name: format!("{}-store", site.name), site: site.name.clone(), program: store() });
-        }
         if deployment.site_store {
             all.push(fixture(site.site_store(), &site.name, Role::SiteStore));
         }
@@ -68,13 +65,36 @@ pub(super) fn support(deployment: &Deployment, redis: bool) -> Vec<Support> {
             all.push(fixture(site.management_ingress(), &site.name, Role::Ingress));
         }
     }
+    all.extend(stores(deployment).into_iter().map(|name| Support { name, site: String::new(), program: store() }));
     all
+}
+
+/// The nodes of all stores.
+pub(super) fn stores(deployment: &Deployment) -> BTreeSet<String> {
+    deployment.sites.iter().flat_map(|site| deployment.store_nodes_of(&site.name)).collect()
+}
+
+/// The Sentinels of all stores.
+pub(super) fn sentinels(deployment: &Deployment) -> BTreeSet<String> {
+    deployment.sites.iter().flat_map(|site| deployment.sentinels_of(&site.name)).collect()
+}
+
+/// The links over which nodes and Sentinels of stores reach each other; none where no store fails over.
+pub(super) fn store_peers(deployment: &Deployment) -> Vec<LinkKey> {
+    if !deployment.fails_over() {
+        return Vec::new();
+    }
+    let nodes = stores(deployment).into_iter().map(|node| LinkKey::new(STORE_PEERS, &node, STORE_PORT));
+    let sentinels =
+        sentinels(deployment).into_iter().map(|sentinel| LinkKey::new(STORE_PEERS, &sentinel, SENTINEL_PORT));
+    nodes.chain(sentinels).collect()
 }
 
 /// Links that do not depend on a replica.
 pub(super) fn support_links(deployment: &Deployment) -> Vec<LinkKey> {
     let mut all = vec![LinkKey::new(CLIENT, CALIBRATION, FIXTURE_PORT), LinkKey::new(CLIENT, IDENTITY, FIXTURE_PORT)];
     all.extend(calibrated(deployment));
+    all.extend(store_peers(deployment));
     for site in &deployment.sites {
         all.push(LinkKey::new(CLIENT, &site.ingress(), FIXTURE_PORT));
         if deployment.control_plane.is_some() {
@@ -112,9 +132,10 @@ pub(super) fn replica_links(
     }
     all.push(LinkKey::new(replica, IDENTITY, FIXTURE_PORT));
     all.extend(peers(deployment, adapter, replica));
-    if let Some(store) = deployment.store_of(&site.name) {
-        all.push(LinkKey::new(replica, &store, STORE_PORT));
-    }
+    let nodes = deployment.store_nodes_of(&site.name).into_iter();
+    all.extend(nodes.map(|node| LinkKey::new(replica, &node, STORE_PORT)));
+    let sentinels = deployment.sentinels_of(&site.name).into_iter();
+    all.extend(sentinels.map(|sentinel| LinkKey::new(replica, &sentinel, SENTINEL_PORT)));
     if deployment.site_store {
         all.push(LinkKey::new(replica, &site.site_store(), FIXTURE_PORT));
     }

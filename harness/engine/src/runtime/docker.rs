@@ -12,8 +12,8 @@ mod subnets;
 
 use super::files::{self, early_end, failed};
 use super::{
-    Component, Network, Placement, Program, RUN_LABEL, RUN_VARIABLE, Runtime, RuntimeError, RuntimeOptions, Signal,
-    State,
+    Component, Network, Placement, Program, RUN_LABEL, RUN_VARIABLE, RedisAs, Runtime, RuntimeError, RuntimeOptions,
+    Signal, State,
 };
 use crate::clock::{Clock, sleep};
 use crate::executable;
@@ -126,7 +126,7 @@ impl DockerRuntime {
         let key = match program {
             Program::Fixture(_) => "gatecrash",
             Program::Image { image, .. } => image,
-            Program::Redis => "redis",
+            Program::Redis(_) => "redis",
             Program::Command(words) => {
                 return Err(RuntimeError::NoProgram {
                     component: "deployment".to_owned(),
@@ -143,11 +143,11 @@ impl DockerRuntime {
         }
         let docker = &self.engine.docker;
         let made = match program {
-            Program::Redis => self.redis().await?,
+            Program::Redis(_) => self.redis().await?,
             Program::Image { image, .. } if image != "gatecrash" => {
                 let executable = match program {
                     Program::Image { from_executable, .. } => from_executable.as_deref(),
-                    Program::Fixture(_) | Program::Command(_) | Program::Redis => None,
+                    Program::Fixture(_) | Program::Command(_) | Program::Redis(_) => None,
                 };
                 self.foreign(image, executable).await?
             }
@@ -217,7 +217,7 @@ impl DockerRuntime {
                 (["fixture", role.as_str(), "--config", "/files/fixture.json"].map(str::to_owned).to_vec(), false)
             }
             Program::Image { arguments, init, .. } => (arguments.clone(), *init),
-            Program::Redis => (super::process::redis_arguments("0.0.0.0", "/disk"), true),
+            Program::Redis(what) => (what.arguments("0.0.0.0", "/files", "/disk"), true),
             Program::Command(words) => (words.clone(), false),
         };
         let name = &component.name;
@@ -225,13 +225,16 @@ impl DockerRuntime {
         if let Some(entry) = &image.entry {
             generic = generic.with_entrypoint(entry);
         }
+        // What it is told is its own to read, but for a Sentinel, which writes what it learns into its configuration.
+        let writes = component.program == Program::Redis(RedisAs::Sentinel);
+        let access = if writes { AccessMode::ReadWrite } else { AccessMode::ReadOnly };
         let bind = |host: PathBuf, inside: &str| Mount::bind_mount(host.to_string_lossy(), inside);
         let mut request = generic
             .with_cmd(arguments)
             .with_container_name(Self::container(network, name))
             .with_network(network_name(&network.id))
             .with_labels(self.labels(&network.id))
-            .with_mount(bind(files::files(network, name), "/files").with_access_mode(AccessMode::ReadOnly))
+            .with_mount(bind(files::files(network, name), "/files").with_access_mode(access))
             .with_mount(bind(files::disk(network, name), "/disk"))
             .with_startup_timeout(self.options.start_within)
             .with_host_config_modifier(move |host| {
@@ -536,7 +539,10 @@ impl Runtime for DockerRuntime {
 
     fn has_redis(&self) -> BoxFuture<'_, Result<String, String>> {
         async move {
-            let image = self.image(&Program::Redis).await.map_err(|error| crate::reaper::clean::chain(&error))?;
+            let image = self
+                .image(&Program::Redis(RedisAs::Alone))
+                .await
+                .map_err(|error| crate::reaper::clean::chain(&error))?;
             Ok(format!("Redis, image `{}:{}`", image.name, image.tag))
         }
         .boxed()

@@ -162,14 +162,13 @@ impl ProcessRuntime {
             Program::Image { image, .. } => {
                 Err(missing(image, "it is an image, and this is the runtime `process`; use `--runtime docker`"))
             }
-            Program::Redis => {
+            Program::Redis(what) => {
                 let redis = self.redis().map_err(|seen| missing("redis-server", &seen))?;
-                let disk = files::disk(network, &component.name).to_string_lossy().into_owned();
-                Ok(Launch {
-                    program: redis.0,
-                    arguments: redis_arguments(&listen.to_string(), &disk),
-                    environment: redis.1,
-                })
+                let place = |folder: PathBuf| folder.to_string_lossy().into_owned();
+                let disk = place(files::disk(network, &component.name));
+                let files = place(files::files(network, &component.name));
+                let arguments = what.arguments(&listen.to_string(), &files, &disk);
+                Ok(Launch { program: redis.0, arguments, environment: redis.1 })
             }
         }
     }
@@ -193,25 +192,6 @@ impl ProcessRuntime {
         });
         found.ok_or_else(|| "`redis-server` is not on PATH; `make images` fetches it".to_owned())
     }
-}
-
-/// Arguments of Redis: no persistence of its own choice, no protected mode (it has no password, and answers links only).
-pub(super) fn redis_arguments(listen: &str, disk: &str) -> Vec<String> {
-    let words = [
-        "--bind",
-        listen,
-        "--port",
-        "6379",
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        "--protected-mode",
-        "no",
-        "--dir",
-        disk,
-    ];
-    words.map(str::to_owned).to_vec()
 }
 
 /// Version of the `redis-server` at `place`, which shows that it runs here at all.
@@ -319,7 +299,7 @@ impl Runtime for ProcessRuntime {
                         let seen = "it is an image, and this is the runtime `process`; use `--runtime docker`";
                         return Err(missing(image, seen.to_owned()));
                     }
-                    Program::Redis => {
+                    Program::Redis(_) => {
                         self.redis().map_err(|seen| missing("redis-server", seen))?;
                     }
                 }

@@ -39,6 +39,14 @@ impl Adapter {
         if deployment.store.is_some() {
             link.insert("store".to_owned(), to(6379));
         }
+        if deployment.fails_over() {
+            for role in ["storeCopy", "storeAnnounced", "storeCopyAnnounced"] {
+                link.insert(role.to_owned(), to(6379));
+            }
+            for number in 1..=deployment.sentinels_of(&site.name).len() {
+                link.insert(format!("sentinel{number}"), to(26_379));
+            }
+        }
         if deployment.site_store {
             link.insert("siteStore".to_owned(), to(8080));
         }

@@ -25,7 +25,8 @@ pub struct Context<'a> {
     /// The replica's local disk, as it sees it: survives restarts unless wiped.
     pub disk: String,
     /// Links by role: `upstream` and `identity`; `controlPlane`, `store`, `siteStore`, `analytics` where the deployment has one; `remoteUpstream`, that of
-    /// the next site, where an experiment has a route to it.
+    /// the next site, where an experiment has a route to it; where the store fails over `storeCopy` (its second node), `storeAnnounced` and
+    /// `storeCopyAnnounced` (what Sentinels call the two), and `sentinel1` to `sentinel3`.
     pub link: BTreeMap<String, LinkContext>,
     /// The voters of the group that the gateways are, this replica among them (if it is one); empty without `peering`.
     pub peers: Vec<PeerContext>,

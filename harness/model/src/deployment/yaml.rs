@@ -2,7 +2,7 @@
 
 use super::{
     Analytics, Autoscale, ControlPlane, Deployment, Gateway, Peering, Platform, Policy, Quota, Route, RouteBackend,
-    Site, Store, StoreKind, StoreScope, Successor, WindowAlignment,
+    Site, Store, StoreFailover, StoreKind, StoreScope, Successor, WindowAlignment,
 };
 use crate::input::fields::{self, Fields, written_duration};
 use crate::input::tree::{self, Node};
@@ -227,8 +227,23 @@ fn store(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<Store> {
     let scope = keys
         .optional("scope")
         .map_or(Some(StoreScope::Site), |node| fields::word(node, "scope", &STORE_SCOPES, mistakes));
+    let failover = optional(keys.optional("failover"), |node| store_failover(node, kind, mistakes));
     keys.finish(mistakes);
-    Some(Store { kind: kind?, scope: scope? })
+    Some(Store { kind: kind?, scope: scope?, failover: failover? })
+}
+
+fn store_failover(node: &Node, kind: Option<StoreKind>, mistakes: &mut Mistakes<'_>) -> Option<StoreFailover> {
+    let mut keys = Fields::of(node, "`failover`", mistakes)?;
+    let legal = Duration::from_millis(500)..=Duration::from_secs(60);
+    let down_after = keys
+        .optional("downAfter")
+        .map_or(Some(Duration::from_secs(5)), |node| fields::duration(node, "downAfter", legal, mistakes));
+    keys.finish(mistakes);
+    if kind == Some(StoreKind::Stub) {
+        mistakes.add(node.at, "`failover` is for `kind: redis`: the stub has no second node".to_owned());
+        return None;
+    }
+    Some(StoreFailover { down_after: down_after? })
 }
 
 /// Left out, its number is IBM's (a primary is missed for 10 s).
@@ -440,7 +455,7 @@ mod tests {
     use super::{ALIGNMENTS, POLICIES, STORE_KINDS, STORE_SCOPES, SUCCESSORS, VOTERS, parse};
     use crate::deployment::{
         Analytics, Autoscale, ControlPlane, Deployment, Gateway, Peering, Platform, Policy, Quota, Route, RouteBackend,
-        Site, Store, StoreKind, StoreScope, Successor, WindowAlignment,
+        Site, Store, StoreFailover, StoreKind, StoreScope, Successor, WindowAlignment,
     };
     use crate::input::fields::written_duration;
     use crate::profile::Scalar;
@@ -542,6 +557,18 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_fails_over_has_two_nodes_and_three_sentinels_and_its_time_does_not_scale() {
+        let read = |text: &str| parse("edge.yaml", &format!("{HEAD}{SITE}store: {text}\n")).unwrap().scaled(0.1);
+        let one = read("{kind: redis}");
+        assert_eq!((one.fails_over(), one.store_nodes_of("eu").len(), one.sentinels_of("eu").len()), (false, 1, 0));
+        let two = read("{kind: redis, failover: {}}");
+        assert_eq!(two.store_nodes_of("eu"), ["eu-store", "eu-store-2"]);
+        assert_eq!(two.sentinels_of("eu"), ["eu-store-sentinel-1", "eu-store-sentinel-2", "eu-store-sentinel-3"]);
+        let down_after = two.store.and_then(|store| store.failover).map(|failover| failover.down_after);
+        assert_eq!(down_after, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
     fn analytics_that_says_nothing_has_a_small_buffer_and_only_its_interval_scales() {
         let analytics =
             |text: &str| parse("edge.yaml", &format!("{HEAD}{SITE}analytics: {text}\n")).unwrap().scaled(0.1).analytics;
@@ -605,6 +632,8 @@ mod tests {
     #[test_case("platform: {probeTimeout: 6s, probePeriod: 5s}\n", "6:26: `probeTimeout` is 6s; it must not be longer than `probePeriod`, which is 5s" ; "a probe that outlasts its period")]
     #[test_case("platform: {probePeriod: 500ms}\n", "6:11: `probeTimeout` is 1s; it must not be longer than `probePeriod`, which is 500ms" ; "a default that outlasts the period")]
     #[test_case("platform: {probeThreshold: 0}\n", "6:28: `probeThreshold` is 0; legal are 1 to 100" ; "no threshold")]
+    #[test_case("store: {kind: stub, failover: {}}\n", "6:31: `failover` is for `kind: redis`: the stub has no second node" ; "a stub that fails over")]
+    #[test_case("store: {kind: redis, failover: {downAfter: 1ms}}\n", "`downAfter` is `1ms`; legal are 500ms to 1m" ; "a store that is lost at once")]
     #[test_case("platform: {autoscale: {}}\n", "6:23: `autoscale` has no `maxReplicas`; say how many replicas a site may have at most" ; "a platform that scales without end")]
     #[test_case("platform: {autoscale: {maxReplicas: 1}}\n", "6:37: `maxReplicas` is 1; legal, as no site may start with more, are 2 to 64" ; "fewer at most than at the start")]
     #[test_case("platform: {autoscale: {maxReplicas: 3, cpuPercent: 120}}\n", "`cpuPercent` is 120; legal are 1 to 100" ; "a target above the request")]
@@ -669,6 +698,9 @@ mod tests {
         if let Some(store) = &deployment.store {
             json["store"]["kind"] = word(&STORE_KINDS, &store.kind).into();
             json["store"]["scope"] = word(&STORE_SCOPES, &store.scope).into();
+            if let Some(failover) = &store.failover {
+                json["store"]["failover"]["downAfter"] = written_duration(failover.down_after).into();
+            }
         }
         if let Some(peering) = &deployment.peering {
             json["peering"]["failover"] = written_duration(peering.failover).into();
@@ -710,7 +742,9 @@ mod tests {
         let policies = prop::sample::subsequence(POLICIES.to_vec(), 0..=3);
         let routes = prop::collection::btree_map(word(), policies, 1..=32);
         let control_plane = prop::option::of((millis(10_u64..3_600_000), millis(100..3_600_000)));
-        let store = prop::option::of((prop::sample::select(&STORE_KINDS), prop::sample::select(&STORE_SCOPES)));
+        let failover = prop::option::of(millis(500_u64..60_000));
+        let store =
+            prop::option::of((prop::sample::select(&STORE_KINDS), prop::sample::select(&STORE_SCOPES), failover));
         let quota = (1_u32..=1_000_000, millis(100..3_600_000), prop::sample::select(&ALIGNMENTS));
         let platform = prop::option::of((
             millis(60_000_u64..3_600_000),
@@ -758,8 +792,10 @@ mod tests {
                         .collect(),
                     control_plane: control_plane
                         .map(|(poll_interval, ingress_timeout)| ControlPlane { poll_interval, ingress_timeout }),
-                    store: store
-                        .map(|((_, kind), (_, scope)): ((&str, StoreKind), (&str, StoreScope))| Store { kind, scope }),
+                    store: store.map(|((_, kind), (_, scope), after): (_, (&str, StoreScope), _)| {
+                        let failover = Option::filter(after, |_| kind == StoreKind::Redis);
+                        Store { kind, scope, failover: failover.map(|down_after| StoreFailover { down_after }) }
+                    }),
                     site_store,
                     platform: platform.map(|(probe_period, probe_timeout, probe_threshold, (_, successor), scales)| {
                         let autoscale =

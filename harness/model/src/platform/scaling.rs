@@ -161,7 +161,7 @@ mod tests {
 
     /// What three replicas come to that use so much at one look after the other, 15 s apart.
     fn looks(scaler: &mut Scaler, used: &[f64]) -> Vec<u32> {
-        (0_u64..).zip(used).map(|(look, used)| scaler.look(look * 15 * S, 3, *used)).collect()
+        (0_u64..).step_by(15).zip(used).map(|(at, used)| scaler.look(at.saturating_mul(S), 3, *used)).collect()
     }
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
         ) {
             let (mut scaler, mut at) = (scaler(&[]), 0);
             for (pause, running, used) in looks {
-                at += pause * S;
+                at = pause.saturating_mul(S).saturating_add(at);
                 let wanted = scaler.look(at, running, used);
                 prop_assert!(wanted <= running.max(4) && wanted >= running.min(2), "{wanted} of {running}");
             }

@@ -14,8 +14,18 @@ const DECLARED: [(&str, Declared); 3] =
     [("holds", Declared::Holds), ("does-not-hold", Declared::DoesNotHold), ("not-applicable", Declared::NotApplicable)];
 const BASES: [(&str, Basis); 2] = [("documented", Basis::Documented), ("expected", Basis::Expected)];
 /// The names that conditions may use.
-const NAMES: [&str; 9] =
-    ["settings", "store", "storeScope", "sites", "replicas", "zones", "platform", "autoscale", "peering"];
+const NAMES: [&str; 10] = [
+    "settings",
+    "store",
+    "storeScope",
+    "storeFailover",
+    "sites",
+    "replicas",
+    "zones",
+    "platform",
+    "autoscale",
+    "peering",
+];
 
 /// The profile that `text` describes. `known_claims` are the claims that exist, each with its parameters.
 ///
@@ -372,7 +382,7 @@ mod tests {
     #[test_case("  QUO-01: {declared: holds, basis: expected, parameters: {w: 1}}", "QUO-01 has no parameter `w`; known are `window`, `delay`, `e` and `mode`" ; "unknown parameter")]
     #[test_case("  QUO-02: {declared: holds, basis: expected, parameters: {w: 1}}", "QUO-02 has no parameter `w`; known are none" ; "no parameters")]
     #[test_case("  QUO-01: {when: \"store ==\", then: holds, otherwise: holds, basis: expected}", "6:18: `when` is not an expression: " ; "expression syntax")]
-    #[test_case("  QUO-01: {when: \"storage == 'x'\", then: holds, otherwise: holds, basis: expected}", "`when` uses `storage`, which is not known; known are `settings`, `store`, `storeScope`, `sites`, `replicas`, `zones`, `platform`, `autoscale` and `peering`" ; "unknown name")]
+    #[test_case("  QUO-01: {when: \"storage == 'x'\", then: holds, otherwise: holds, basis: expected}", "`when` uses `storage`, which is not known; known are `settings`, `store`, `storeScope`, `storeFailover`, `sites`, `replicas`, `zones`, `platform`, `autoscale` and `peering`" ; "unknown name")]
     #[test_case("  QUO-01: {when: \"sites > 1\", then: holds, basis: expected}", "`when` needs `otherwise`" ; "no otherwise")]
     #[test_case("  QUO-01: {declared: holds, then: holds, basis: expected}", "`then` needs a `when`" ; "then without when")]
     #[test_case("  QUO-01: 1", "`QUO-01` is a map of keys and values, not 1" ; "not a map")]
@@ -409,6 +419,7 @@ mod tests {
     #[test_case("platform", "platform: {}\n", Declared::Holds ; "a platform")]
     #[test_case("platform", "", Declared::DoesNotHold ; "no platform")]
     #[test_case("autoscale", "platform: {autoscale: {maxReplicas: 3}}\n", Declared::Holds ; "a platform that scales")]
+    #[test_case("storeFailover", "store: {kind: redis, failover: {}}\n", Declared::Holds ; "a store that fails over")]
     #[test_case("autoscale", "platform: {}\n", Declared::DoesNotHold ; "a platform that does not scale")]
     #[test_case("settings.cache == 'on'", "", Declared::Holds ; "a setting")]
     #[test_case("settings.count > 3", "", Declared::DoesNotHold ; "a number")]

@@ -79,7 +79,7 @@ fn at_times(site: &'static str, (from, to): (u64, u64), bad: Fare) -> impl Fn(&s
 /// The sample with one store for both sites.
 fn shared() -> Deployment {
     let mut shared = deployment();
-    shared.store = Some(Store { kind: StoreKind::Stub, scope: StoreScope::Deployment });
+    shared.store = Some(Store { kind: StoreKind::Stub, scope: StoreScope::Deployment, failover: None });
     shared
 }
 

@@ -30,7 +30,7 @@ fn zone_loss(fares: impl Fn(&str, u64) -> Fare) -> HistoryBuilder {
 
 fn with_store() -> Deployment {
     let mut sample = deployment();
-    sample.store = Some(Store { kind: StoreKind::Stub, scope: StoreScope::Site });
+    sample.store = Some(Store { kind: StoreKind::Stub, scope: StoreScope::Site, failover: None });
     sample
 }
 

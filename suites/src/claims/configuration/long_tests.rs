@@ -126,7 +126,7 @@ fn what_was_not_seen_shows_nothing() {
     assert_eq!(reason(&check(&cut.build())).0, "cut");
     // A deployment with a store loses it, too.
     let mut with_store = deployment();
-    with_store.store = Some(Store { kind: StoreKind::Stub, scope: StoreScope::Site });
+    with_store.store = Some(Store { kind: StoreKind::Stub, scope: StoreScope::Site, failover: None });
     let history = story(&RIGHT).build();
     assert_eq!(judge_on(&with_store, CLAIMS, ID, &[&history]).observed(), Observed::Holds);
 }

@@ -75,7 +75,7 @@ fn story(how: impl Fn(&str, &str) -> Does) -> HistoryBuilder {
 }
 
 fn with_store() -> Deployment {
-    Deployment { store: Some(Store { kind: StoreKind::Stub, scope: StoreScope::Site }), ..deployment() }
+    Deployment { store: Some(Store { kind: StoreKind::Stub, scope: StoreScope::Site, failover: None }), ..deployment() }
 }
 
 fn check(history: &History) -> Verdict {

@@ -31,7 +31,7 @@ fn deployment() -> Deployment {
         gateway: Gateway { adapter: "reference".to_owned(), settings: BTreeMap::new(), defects: Vec::new() },
         sites: vec![site("eu"), site("us")],
         control_plane: None,
-        store: Some(Store { kind: StoreKind::Redis, scope: StoreScope::Site }),
+        store: Some(Store { kind: StoreKind::Redis, scope: StoreScope::Site, failover: None }),
         peering: None,
         site_store: false,
         platform: None,

@@ -118,7 +118,7 @@ fn a_machine_that_stands_still_excuses_what_a_replica_counts_alone() {
             told.at_ms(1_000 + turn * 100_000 + 13_050).late(70_000);
         }
         let mut deployment = deployment();
-        deployment.store = Some(Store { kind: StoreKind::Stub, scope: StoreScope::Site });
+        deployment.store = Some(Store { kind: StoreKind::Stub, scope: StoreScope::Site, failover: None });
         judge_on(&deployment, CLAIMS, "QUO-08", &[&told.build()])
     };
     let lie = Wrong { remaining: 3, ..Wrong::default() };

@@ -152,6 +152,7 @@ fn what_is_revoked_in_a_cut_counts_from_its_heal() {
     shared.store = Some(gatecrash_model::deployment::Store {
         kind: gatecrash_model::deployment::StoreKind::Redis,
         scope: gatecrash_model::deployment::StoreScope::Deployment,
+        failover: None,
     });
     let judged = |history: HistoryBuilder| judge_on(&shared, CLAIMS, "TOK-04", &[&history.build()]);
     let verdict = judged(cut_story(20_000));
