@@ -360,7 +360,6 @@ fn ended_by(error: &LabError, at_bring_up: bool) -> Ended {
         | LabError::Control(_)
         | LabError::Render { .. }
         | LabError::NotReady { .. }
-        | LabError::NoFailover(_)
         | LabError::Unknown(_)
             if at_bring_up =>
         {
@@ -371,7 +370,6 @@ fn ended_by(error: &LabError, at_bring_up: bool) -> Ended {
         | LabError::Control(_)
         | LabError::Render { .. }
         | LabError::NotReady { .. }
-        | LabError::NoFailover(_)
         | LabError::Unknown(_) => Ended::Cut(chain(error)),
     }
 }

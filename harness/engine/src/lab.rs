@@ -114,7 +114,7 @@ pub struct LabOptions {
     pub platform: bool,
     /// Whether that platform may scale, too, if it does so. Experiments that count replicas, or compare what they do, must not be disturbed.
     pub autoscale: bool,
-    /// Whether the store fails over, if it does so. In all other labs it is one node.
+    /// Whether the store fails over, if it does so and is a real Redis. In all other labs it is one node.
     pub store_failover: bool,
     /// Whether there is one route more, whose backend is the upstream of the next site, and a link from each replica to that one. Only where
     /// there are two sites; no other lab has either, so that no other story meets them.
@@ -177,9 +177,6 @@ pub enum LabError {
         /// The last lines of its log, each on a line of its own.
         log: String,
     },
-    /// A store is to fail over, and there is no Redis.
-    #[error("the store fails over, and only Redis does that; there is none: {0}")]
-    NoFailover(String),
     /// The experiment named something that the deployment does not have.
     #[error("the deployment has no `{0}`")]
     Unknown(String),

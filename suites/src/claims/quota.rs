@@ -45,6 +45,8 @@ pub(crate) const AGAIN: &str = "quota-again";
 pub(crate) const LOSING: &str = "store-losing";
 /// Mark: this node (subject) is the primary after an operator made it so; value 1 if both nodes say so.
 pub(crate) const HANDED_OVER: &str = "store-handed-over";
+/// Mark: the store of this site (subject) is the stub that stands in for Redis, and has no second node: nothing was tried.
+pub(crate) const NO_REDIS: &str = "store-without-redis";
 /// Mark: the store of this site (subject) had no copy, or its Sentinels were not ready to fail over: nothing was tried.
 pub(crate) const NOT_WATCHED: &str = "store-not-watched";
 

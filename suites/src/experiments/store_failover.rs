@@ -2,7 +2,9 @@
 //! again whose quota is spent. Read by QUO-06.
 
 use super::rounds::{Rounds, cluster, evenly, metered};
-use crate::claims::quota::{AGAIN, DEMOTED, FROZEN, HANDED_OVER, KILLED, LOSING, NOT_WATCHED, STORE_FAILOVER};
+use crate::claims::quota::{
+    AGAIN, DEMOTED, FROZEN, HANDED_OVER, KILLED, LOSING, NO_REDIS, NOT_WATCHED, STORE_FAILOVER,
+};
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::join_all;
@@ -44,6 +46,10 @@ const WITHIN: Duration = Duration::from_secs(2);
 async fn story(lab: Lab) -> Result<(), LabError> {
     let mut rounds = Rounds::new(&lab)?;
     let (site, replicas) = cluster(&lab);
+    if !lab.deployment().fails_over() {
+        lab.mark(NO_REDIS, &site, 0);
+        return Ok(());
+    }
     for variant in [KILLED, FROZEN, DEMOTED] {
         if !lab.wants(variant) {
             continue;

@@ -50,7 +50,9 @@ impl Lab {
         if let (Some(kind), Some(store)) = (options.store, deployment.store.as_mut()) {
             store.kind = kind;
         }
-        if let Some(store) = deployment.store.as_mut().filter(|_| !options.store_failover) {
+        // The stub that stands in for Redis has no second node.
+        let stands_in = matches!(kit.redis, RedisOfRun::StandIn(_));
+        if let Some(store) = deployment.store.as_mut().filter(|_| stands_in || !options.store_failover) {
             store.failover = None;
         }
         if let Some(window) = options.quota_window {
@@ -131,9 +133,6 @@ impl Lab {
         let redis = match self.deployment().store.as_ref().map(|store| store.kind) {
             Some(StoreKind::Redis) => match &self.inner.kit.redis {
                 RedisOfRun::Real(_) => true,
-                RedisOfRun::StandIn(why) if self.deployment().fails_over() => {
-                    return Err(LabError::NoFailover(why.clone()));
-                }
                 RedisOfRun::StandIn(why) => {
                     self.note(format!("the store stub stands in for Redis: {why}"));
                     false

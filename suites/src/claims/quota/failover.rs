@@ -3,7 +3,7 @@
 //! One client has spent its quota before the loss: from when on every replica refuses it again, all of them count where that is known. What they do
 //! meanwhile is what the deployment declares for a lost store (QUO-07). Another one has spent a part: how much more it gets afterwards is what was lost.
 
-use super::{AGAIN, DEMOTED, HANDED_OVER, LOSING, NOT_WATCHED, Rule, STORE_FAILOVER};
+use super::{AGAIN, DEMOTED, HANDED_OVER, LOSING, NO_REDIS, NOT_WATCHED, Rule, STORE_FAILOVER};
 use crate::claims::case::Case;
 use crate::claims::common::{Seen, count, end_of, late_doubt, len, nanos, phase, phases, seconds, stream};
 use gatecrash_model::claim::Scope;
@@ -135,6 +135,13 @@ pub(super) fn quo_06(scope: &Scope<'_>) -> Verdict {
         Err(verdict) => return verdict,
     };
     let mut found = Case::default();
+    if let Some((_, site, ..)) = history.marks(NO_REDIS).next() {
+        let text = format!(
+            "the store of `{}` is the stub that stands in for Redis: it has no second node",
+            history.text(site)
+        );
+        found.lacks(Reason::new("no-redis", text));
+    }
     if let Some((_, site, ..)) = history.marks(NOT_WATCHED).next() {
         let text = format!("the store of `{}` had no copy, or its Sentinels were not ready", history.text(site));
         found.lacks(Reason::new("fault-not-proven", text));

@@ -1,6 +1,6 @@
 //! QUO-06 over hand-written histories: what holds, what breaks it, and what shows nothing.
 
-use super::{AGAIN, CLAIMS, DEMOTED, FROZEN, HANDED_OVER, KILLED, LOSING, NOT_WATCHED, STORE_FAILOVER};
+use super::{AGAIN, CLAIMS, DEMOTED, FROZEN, HANDED_OVER, KILLED, LOSING, NO_REDIS, NOT_WATCHED, STORE_FAILOVER};
 use crate::claims::sample::{anything, doubted_effects_never_accuse, explanation, judge, nothing, reason};
 use gatecrash_model::History;
 use gatecrash_model::history::build::{HistoryBuilder, call};
@@ -137,6 +137,9 @@ fn what_shows_nothing_is_left_open() {
     let mut unwatched = story(&[FIRST]);
     unwatched.at_ms(39_000).mark(NOT_WATCHED, "eu", 0);
     assert_eq!(reason(&check(&unwatched.build())).0, "fault-not-proven");
+    let mut stub = HistoryBuilder::new(STORE_FAILOVER);
+    stub.mark(NO_REDIS, "eu", 0);
+    assert_eq!(reason(&check(&stub.build())).0, "no-redis");
     let mut refused = story(&[FIRST]);
     refused.at_ms(39_000).mark(HANDED_OVER, "eu-store", 0);
     assert_eq!(reason(&check(&refused.build())).0, "fault-not-proven");
