@@ -134,17 +134,19 @@ pub(super) fn quo_06(scope: &Scope<'_>) -> Verdict {
         Ok(history) => history,
         Err(verdict) => return verdict,
     };
-    let mut found = Case::default();
-    if let Some((_, site, ..)) = history.marks(NO_REDIS).next() {
-        let text = format!(
-            "the store of `{}` is the stub that stands in for Redis: it has no second node",
-            history.text(site)
-        );
-        found.lacks(Reason::new("no-redis", text));
+    let untold = |mark: &str, code: &str, why: &str| {
+        let (_, site, ..) = history.marks(mark).next()?;
+        Some(Reason::new(code, format!("the store of `{}` {why}", history.text(site))))
+    };
+    let untold = untold(NO_REDIS, "no-redis", "is the stub that stands in for Redis: it has no second node")
+        .or_else(|| untold(NOT_WATCHED, "fault-not-proven", "had no copy, or its Sentinels were not ready"));
+    let losses = losses(history);
+    if let Some(reason) = untold.clone().filter(|_| losses.is_empty()) {
+        return Verdict::Inconclusive(reason);
     }
-    if let Some((_, site, ..)) = history.marks(NOT_WATCHED).next() {
-        let text = format!("the store of `{}` had no copy, or its Sentinels were not ready", history.text(site));
-        found.lacks(Reason::new("fault-not-proven", text));
+    let mut found = Case::default();
+    if let Some(reason) = untold {
+        found.lacks(reason);
     }
     if let Some((_, node, ..)) = history.marks(HANDED_OVER).find(|(_, _, both, _)| *both == 0) {
         let text = format!("`{}` was not made the primary by hand", history.text(node));
@@ -152,7 +154,6 @@ pub(super) fn quo_06(scope: &Scope<'_>) -> Verdict {
     }
     let rule = Rule::of(scope);
     let (mut slowest, mut most, mut lost): (Option<u64>, Option<(u64, f64)>, u64) = (None, None, 0);
-    let losses = losses(history);
     for loss in &losses {
         if let Some(took) = normal(scope, history, loss, &mut found) {
             slowest = Some(slowest.map_or(took, |slowest| slowest.max(took)));

@@ -22,6 +22,7 @@ const JOINS: Duration = Duration::from_secs(10);
 const LEAST_JOINS: Duration = Duration::from_secs(1);
 
 const RISES: &str = "one more serves after";
+const NOBODY: &str = "busy without one more for";
 const MOST: &str = "replicas at most";
 const TOGETHER: &str = "replicas in a zone that others could spare";
 const BACK: &str = "as few as before after";
@@ -93,7 +94,7 @@ fn newcomers(history: &History, lives: &Lives) -> Vec<Newcomer> {
 /// Whether one more was there and served in time, in each round.
 fn rises(scope: &Scope<'_>, history: &History, rounds: &[Round], newcomers: &[Newcomer], found: &mut Case) {
     let allowed = scope.parameters.duration("out");
-    let mut worst: Option<u64> = None;
+    let (mut slowest, mut longest): (Option<u64>, Option<u64>) = (None, None);
     for round in rounds {
         let Some((loaded, event)) = round.loaded else {
             let most = history.marks(LOAD_SHORT).map(|(_, _, percent, _)| percent).max();
@@ -113,17 +114,19 @@ fn rises(scope: &Scope<'_>, history: &History, rounds: &[Round], newcomers: &[Ne
             None => (round.settles.saturating_sub(loaded), "nobody came within".to_owned()),
         };
         let came = new.is_some_and(|new| new.ready.is_some());
-        worst = Some(worst.map_or(took, |worst| worst.max(took)));
+        let (name, worst) = if came { (RISES, &mut slowest) } else { (NOBODY, &mut longest) };
+        *worst = Some(worst.map_or(took, |worst| worst.max(took)));
         if took > nanos(allowed) {
             let away = if round.is_away { ", with the control plane away at first" } else { "" };
             let text = format!("replicas were busy, and {text} {:.1} s{away}", seconds(took));
-            found.break_by(RISES, text, [history.reference(new.map_or(event, |new| new.event))]);
+            found.break_by(name, text, [history.reference(new.map_or(event, |new| new.event))]);
         } else if !came {
             found.few(format!("that nobody came was watched for {:.1} s only", seconds(took)));
         }
     }
-    if let Some(worst) = worst {
-        found.numbers.push(Number::new(RISES, seconds(worst), "s").limit(allowed.as_secs_f64()));
+    for (name, worst) in [(RISES, slowest), (NOBODY, longest)] {
+        let number = worst.map(|worst| Number::new(name, seconds(worst), "s").limit(allowed.as_secs_f64()));
+        found.numbers.extend(number);
     }
 }
 

@@ -133,6 +133,7 @@ fn a_replica_that_comes_late_or_never_breaks_it() {
 
     let never = Round { added: None, settles: 255_000, gone: None, to: 260_000, ..FIRST };
     let verdict = check(&story(&[never]).build());
+    assert_eq!(first(&verdict), ("busy without one more for".to_owned(), 225.0));
     assert!(explanation(&verdict).contains("replicas were busy, and nobody came within 225.0 s"), "{verdict:?}");
 
     let stuck = Round { ready: None, settles: 520_000, gone: Some(600_000), to: 620_000, ..SECOND };
