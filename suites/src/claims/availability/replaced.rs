@@ -3,7 +3,7 @@
 //! A successor serves from its first good sample on: every route right, with a credential and without. Requests are lost until whoever
 //! sends them knows better: what was under way at the loss, and the lost one's share for as long as a load balancer may take to notice.
 
-use super::seen::{Asked, Found, requests_of, within};
+use super::seen::{Asked, Found, YOUNG, requests_of, within};
 use super::sites::{conclude, steady};
 use crate::claims::common::{count, late_doubt, len, ms, nanos, phases, record_doubt, seconds, unless};
 use crate::claims::losses::{
@@ -20,8 +20,6 @@ use std::time::Duration;
 const LEAST_DETECTION: Duration = Duration::from_secs(1);
 /// How long the clients wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A request that is older, ns, is not under way: it hangs.
-const YOUNG: u64 = 1_000_000_000;
 
 pub(super) fn avl_03(scope: &Scope<'_>) -> Verdict {
     let history = match scope.history(REPLICA_LOSS) {

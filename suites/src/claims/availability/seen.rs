@@ -10,6 +10,9 @@ use std::time::Duration;
 /// A harness that was later than a tenth of this may have lost requests by itself: they have a second at least.
 const CERTAIN: Duration = Duration::from_millis(2500);
 
+/// A request that is older, ns, is not under way: it hangs.
+pub(super) const YOUNG: u64 = 1_000_000_000;
+
 /// One request that should succeed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
