@@ -193,22 +193,14 @@ impl Load {
         }
     }
 
-    /// Whether all replicas of the site are ready and in rotation within so long.
+    /// Whether the ingress uses all replicas of the site, each within so long.
     async fn serve(&self, lab: &Lab, within: Duration) -> Result<bool, LabError> {
-        let from = lab.now();
-        loop {
-            let mut serving = true;
-            for replica in lab.replicas_of(&self.site) {
-                serving = serving && lab.is_ready(&replica.name).await && lab.is_in_rotation(&replica);
-            }
-            if serving {
-                return Ok(true);
-            }
-            if Duration::from_nanos(lab.now().saturating_sub(from)) >= within {
+        for replica in lab.replicas_of(&self.site) {
+            if !lab.wait_in_rotation(&replica, within).await? {
                 return Ok(false);
             }
-            lab.hold(LOOK / 20).await?;
         }
+        Ok(true)
     }
 
     async fn stop(self) {

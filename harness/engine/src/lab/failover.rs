@@ -24,12 +24,9 @@ const COPIED_WITHIN: Duration = Duration::from_secs(20);
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Lab {
-    /// As what `redis-server` is to start `part`, which is `alone` where no store fails over.
+    /// As what `redis-server` is to start `part`: as `alone` says, but for a node of a store that fails over.
     pub(super) fn redis_as(&self, part: &str, alone: &RedisAs) -> RedisAs {
-        if !self.deployment().fails_over() {
-            return alone.clone();
-        }
-        if topology::sentinels(self.deployment()).contains(part) {
+        if *alone == RedisAs::Sentinel {
             return RedisAs::Sentinel;
         }
         let first = self.nodes_beside(part).into_iter().next().filter(|first| first != part);
