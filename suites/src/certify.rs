@@ -7,18 +7,18 @@ mod contradictions;
 mod judge;
 mod planning;
 mod stores;
+mod together;
 
 pub use contradictions::{Contradiction, contradictions};
 pub use judge::{CheckError, Checked, check, decide, save};
 pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan};
 
 use crate::experiment::Experiment;
-use crate::experiments;
 use futures::FutureExt as _;
 use gatecrash_engine::clock::Clock;
 use gatecrash_engine::lab::{Kit, Lab, LabError};
 use gatecrash_engine::link::Links;
-use gatecrash_engine::machine::Room;
+use gatecrash_engine::machine::{Place, Room};
 use gatecrash_engine::recorder;
 use gatecrash_engine::runtime::{Program, Runtime};
 use gatecrash_model::adapter::Adapter;
@@ -31,7 +31,8 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use together::{Companion, together};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -142,6 +143,12 @@ enum Ended {
     Panicked(String),
 }
 
+/// What an experiment holds while it is told: the right to run, and its place on the machine.
+struct Turn {
+    _turn: Option<Arc<OwnedSemaphorePermit>>,
+    _place: Option<Place>,
+}
+
 struct Told {
     name: &'static str,
     story: &'static str,
@@ -183,32 +190,42 @@ pub async fn run(
     // What stops the labs: the user, or a lab that shows that no other can do better.
     let stop = kit.interrupt.clone();
     let mut under_way = JoinSet::new();
-    for planned in &plan.experiments {
-        // Taken here, not in the task: tasks begin in any order, and the longest experiment must not come last.
-        // Who runs alone takes every place.
-        let wanted = if experiments::runs_alone(&planned.experiment) { places } else { 1 };
-        let turn = Arc::clone(&turns).acquire_many_owned(u32::try_from(wanted).unwrap_or(u32::MAX)).await;
-        // And none begins beside others before the machine has room for it.
-        let place = kit.interrupt.run_until_cancelled(room.enter()).await;
+    let mut begin = |planned: &PlannedExperiment, turn: Turn, companion: Option<Companion>| {
         let (experiment, part, kit, stop) = (planned.experiment, planned.part.clone(), kit.clone(), stop.clone());
         let (deployment, progress) = (request.deployment.scaled(request.scale), Arc::clone(&progress));
         under_way.spawn(async move {
-            if turn.is_err() || kit.interrupt.is_cancelled() {
+            if kit.interrupt.is_cancelled() {
                 let (name, story, wall) = (experiment.name, experiment.story, Duration::ZERO);
                 return Told { name, story, ended: Ended::NotBegun, wall, events: 0 };
             }
             progress(Progress::Started { experiment: experiment.name.to_owned() });
-            let told = tell(experiment, part, kit, deployment).await;
+            let told = tell(experiment, part, kit, deployment, companion).await;
             // What cannot be brought up once will not come up in the next lab: stop early, remove all. Said before the
             // next one has its turn.
             if told.is_fatal() {
                 stop.cancel();
             }
-            drop((turn, place));
+            drop(turn);
             let problem = told.problem();
             progress(Progress::Finished { experiment: told.name.to_owned(), wall: told.wall, problem });
             told
         });
+    };
+    let (batches, any_time) = planning::batches(&plan.experiments, places);
+    for planned in any_time {
+        // Taken here, not in the task: tasks begin in any order, and the longest experiment must not come last.
+        let turn = Arc::clone(&turns).acquire_owned().await.ok();
+        // And none begins beside others before the machine has room for it.
+        let place = kit.interrupt.run_until_cancelled(room.enter()).await;
+        begin(planned, Turn { _turn: turn.map(Arc::new), _place: place }, None);
+    }
+    for batch in batches {
+        // Every place: when all of the others have ended, and until the last of these has.
+        let every = u32::try_from(places).unwrap_or(u32::MAX);
+        let turn = Arc::clone(&turns).acquire_many_owned(every).await.ok().map(Arc::new);
+        for (planned, companion) in batch.iter().zip(together(batch.len())) {
+            begin(planned, Turn { _turn: turn.clone(), _place: None }, Some(companion));
+        }
     }
     let mut all: Vec<Told> = Vec::new();
     let mut broken = None;
@@ -298,14 +315,22 @@ impl Told {
     }
 }
 
-async fn tell(experiment: Experiment, part: Part, kit: Kit, deployment: Deployment) -> Told {
+async fn tell(
+    experiment: Experiment,
+    part: Part,
+    kit: Kit,
+    deployment: Deployment,
+    mut companion: Option<Companion>,
+) -> Told {
     let clock = kit.clock;
     let began = clock.now();
-    let told = |ended, events| Told {
+    // Who waits for its companions runs beside nobody meanwhile: that is none of its time.
+    let mut waited = Duration::ZERO;
+    let told = |ended, events, waited: Duration| Told {
         name: experiment.name,
         story: experiment.story,
         ended,
-        wall: clock.since(began),
+        wall: clock.since(began).saturating_sub(waited),
         events,
     };
     let mut options = (experiment.options)(&deployment);
@@ -315,9 +340,20 @@ async fn tell(experiment: Experiment, part: Part, kit: Kit, deployment: Deployme
     };
     let lab = match Lab::bring_up(kit, deployment, experiment.name, options).await {
         Ok(lab) => lab,
-        Err(error) => return told(ended_by(&error, true), 0),
+        Err(error) => return told(ended_by(&error, true), 0, waited),
     };
+    if let Some(companion) = &mut companion {
+        let up = clock.now();
+        companion.begin().await;
+        waited += clock.since(up);
+    }
     let story = AssertUnwindSafe((experiment.run)(lab.clone())).catch_unwind().await;
+    if let (Some(companion), Ok(Ok(()))) = (&mut companion, &story) {
+        lab.phase("end", "");
+        let ended = clock.now();
+        companion.end().await;
+        waited += clock.since(ended);
+    }
     // Healing and removal come before anything is said about how the story went.
     let finished = lab.finish().await;
     let ended = match story {
@@ -326,12 +362,12 @@ async fn tell(experiment: Experiment, part: Part, kit: Kit, deployment: Deployme
         Err(panic) => Ended::Panicked(panic_words(panic.as_ref())),
     };
     match finished {
-        Ok(finished) => told(ended, finished.events),
+        Ok(finished) => told(ended, finished.events, waited),
         // A story over a full disk fails for many reasons; this is the one to tell.
-        Err(error) if matches!(ended, Ended::Whole) || is_disk(&error) => told(ended_by(&error, false), 0),
+        Err(error) if matches!(ended, Ended::Whole) || is_disk(&error) => told(ended_by(&error, false), 0, waited),
         Err(error) => {
             tracing::warn!(experiment = experiment.name, error = chain(&error), "the lab did not end cleanly");
-            told(ended, 0)
+            told(ended, 0, waited)
         }
     }
 }

@@ -56,7 +56,7 @@ mod zone_loss;
 use crate::experiment::Experiment;
 
 /// Every experiment there is, in the order in which a run starts them: the longest first, so that the
-/// shorter ones fill the gaps; at the end those that nothing may run beside.
+/// shorter ones fill the gaps; at the end those that nothing may begin or end beside.
 #[must_use]
 pub fn all() -> Vec<Experiment> {
     vec![
@@ -107,10 +107,10 @@ pub fn all() -> Vec<Experiment> {
     ]
 }
 
-/// Whether nothing may run beside an experiment: those that compare percentiles of a few milliseconds. Another lab that
-/// starts a dozen processes or containers moves them more than what they are there to find.
+/// Whether an experiment compares percentiles of a few milliseconds. Another lab that starts a dozen processes or containers
+/// meanwhile moves them more than what they are there to find; one that only sends its requests does not.
 #[must_use]
-pub fn runs_alone(experiment: &Experiment) -> bool {
+pub fn compares_latencies(experiment: &Experiment) -> bool {
     [
         control_plane_outage::EXPERIMENT.name,
         component_loss::EXPERIMENT.name,

@@ -191,12 +191,12 @@ pub(crate) fn find_executable(is_binary: bool, target: PathBuf) -> Result<PathBu
     executable::find(&candidates).map_err(|error| Error::Preflight(error.to_string()))
 }
 
-/// As many experiments as fit without bending the timing: they mostly wait, so processes take one more than there are
-/// cores. Making and removing containers costs the engine as much as a whole experiment costs us: there it is one for each core.
+/// As many experiments as fit without bending the timing: they mostly wait, so in processes there are two for each core, as
+/// there is room. Making and removing containers costs the engine as much as a whole experiment costs us: there it is one for each core.
 fn default_parallel(runtime: &str) -> usize {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let more = if runtime == "docker" { 0 } else { 1 };
-    cores.saturating_add(more).clamp(2, 8)
+    let times = if runtime == "docker" { 1 } else { 2 };
+    cores.saturating_mul(times).clamp(2, 8)
 }
 
 /// Run id and, where none was given, seed: from wall time, monotonic time and process id. Not secret, only distinct.

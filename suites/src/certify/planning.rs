@@ -130,10 +130,9 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
             claim.experiments.clone_from(&names);
         }
     }
-    let (alone, beside): (Vec<&PlannedExperiment>, Vec<&PlannedExperiment>) =
-        chosen.iter().partition(|planned| experiments::runs_alone(&planned.experiment));
-    let expected_wall = wall(beside.iter().map(|planned| planned.expected), parallel)
-        + alone.iter().map(|planned| planned.expected).sum::<Duration>();
+    let (together, any_time) = batches(&chosen, parallel);
+    let expected_wall = wall(any_time.iter().map(|planned| planned.expected), parallel)
+        + together.iter().filter_map(|batch| batch.iter().map(|planned| planned.expected).max()).sum::<Duration>();
     Plan { experiments: chosen, claims: planned, expected_wall, left_out: left_out.unwrap_or_default() }
 }
 
@@ -157,6 +156,19 @@ fn planned_part(experiment: Experiment, request: &Request) -> Option<PlannedExpe
         }
     };
     Some(PlannedExperiment { experiment, expected, part })
+}
+
+/// Those that begin and end together, batch by batch, when nothing else runs any more; and those that begin whenever there is room.
+pub(super) fn batches(
+    experiments: &[PlannedExperiment],
+    parallel: usize,
+) -> (Vec<Vec<&PlannedExperiment>>, Vec<&PlannedExperiment>) {
+    let (together, any_time): (Vec<&PlannedExperiment>, Vec<&PlannedExperiment>) =
+        experiments.iter().partition(|planned| experiments::compares_latencies(&planned.experiment));
+    // As even as can be: three and two rather than four and one.
+    let batches = together.len().div_ceil(parallel.max(1)).max(1);
+    let size = together.len().div_ceil(batches).max(1);
+    (together.chunks(size).map(<[_]>::to_vec).collect(), any_time)
 }
 
 /// Wall time when each starts as soon as one of `parallel` places is free.

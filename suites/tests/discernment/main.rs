@@ -114,7 +114,7 @@ fn main() -> ExitCode {
 /// How many trials of these experiments may run side by side.
 fn at_once(told: &[&str]) -> usize {
     let all = experiments::all();
-    let compares = all.iter().any(|known| told.contains(&known.name) && experiments::runs_alone(known));
+    let compares = all.iter().any(|known| told.contains(&known.name) && experiments::compares_latencies(known));
     if compares || told.contains(&"overload") { QUIETLY } else { SIDE_BY_SIDE }
 }
 

@@ -28,10 +28,16 @@ impl Lab {
         );
     }
 
-    /// Counts what these replicas have open now. Written as marks [`mark::OPEN_FILES`]; none for one whose runtime cannot see it.
+    /// Counts what these replicas have open now, and what of it are connections of their clients: how many of those there are is up to the
+    /// clients. Written as marks [`mark::CLIENT_CONNECTIONS`] and [`mark::OPEN_FILES`]; none of the latter for one whose runtime cannot see it.
     pub async fn count_open_files(&self, replicas: &[Replica]) {
         let (runtime, network) = (&self.inner.kit.runtime, &self.inner.network);
         let open = join_all(replicas.iter().map(|one| runtime.open_files(network, &one.name))).await;
+        let of_clients = replicas.iter().map(|one| {
+            let links = self.data_links(&one.name).ok()?;
+            Some(links.iter().map(|(_, link)| u128::from(link.counters().open)).sum())
+        });
+        self.mark_each(mark::CLIENT_CONNECTIONS, replicas, of_clients);
         self.mark_each(mark::OPEN_FILES, replicas, open.into_iter().map(|open| open.map(u128::from)));
     }
 

@@ -260,6 +260,9 @@ pub mod mark {
     pub const MEMORY_KIB: &str = "memory-kib";
     /// Files, sockets and pipes that a replica's process has open; subject: replica; value: their number.
     pub const OPEN_FILES: &str = "open-files";
+    /// Connections that clients, and the ingress for them, have open to a replica's data port, by its links; subject: replica; value: their
+    /// number. Written before [`OPEN_FILES`], of which they are a part.
+    pub const CLIENT_CONNECTIONS: &str = "client-connections";
     /// Steady state was reached (value 1) or not (value 0); subject: why not.
     pub const STEADY: &str = "steady";
 }

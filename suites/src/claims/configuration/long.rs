@@ -20,7 +20,7 @@ pub(crate) const STORE: &str = "store";
 pub(super) const MINIMUM: u64 = 10;
 /// A series with fewer samples shows no trend.
 const SAMPLES: usize = 9;
-/// What an allocator takes and gives back by itself, in KiB, and connections that clients have open: a trend below that is none.
+/// What an allocator takes and gives back by itself, in KiB, and connections that come and go: a trend below that is none.
 const LITTLE_KIB: f64 = 1024.0;
 const FEW_FILES: f64 = 10.0;
 /// Share of a core that is never too much: processor times come in hundredths of seconds.
@@ -50,7 +50,12 @@ const GROWING: [Series; 2] = [
         little: LITTLE_KIB,
         words: |kib| format!("{:.1} MiB", kib / 1024.0),
     },
-    Series { mark: mark::OPEN_FILES, name: FILES, little: FEW_FILES, words: |files| format!("{files:.0} files") },
+    Series {
+        mark: mark::OPEN_FILES,
+        name: FILES,
+        little: FEW_FILES,
+        words: |files| format!("{files:.0} files beside its clients' connections"),
+    },
 ];
 
 /// Samples of one mark in a stretch, by replica: time in minutes, value, event.
@@ -64,6 +69,24 @@ fn samples(history: &History, mark: &str, within: Phase) -> BTreeMap<Name, Vec<(
         }
     }
     all
+}
+
+/// Leaves out of what replicas have open the connections of their clients, as they were when it was counted: a machine that stands still for a
+/// moment makes clients open dozens, and they keep them.
+fn without_clients(history: &History, all: &mut BTreeMap<Name, Vec<(f64, f64, usize)>>) {
+    let mut of_clients: BTreeMap<Name, Vec<(f64, f64)>> = BTreeMap::new();
+    for (at, replica, value, _) in history.marks(mark::CLIENT_CONNECTIONS) {
+        let value = u64::try_from(value).unwrap_or(0);
+        of_clients.entry(replica).or_default().push((seconds(at) / 60.0, count(value)));
+    }
+    for (replica, series) in all {
+        let Some(of_clients) = of_clients.get(replica) else { continue };
+        for (at, value, _) in series {
+            let before = of_clients.partition_point(|(counted, _)| counted <= at);
+            let theirs = before.checked_sub(1).and_then(|last| of_clients.get(last));
+            *value = (*value - theirs.map_or(0.0, |(_, open)| *open)).max(1.0);
+        }
+    }
 }
 
 /// From the first third of a series to its last: by how much it grew, and in how many minutes; and what it was at first.
@@ -90,7 +113,11 @@ fn growth(scope: &Scope<'_>, history: &History, holds: &[Phase], found: &mut Cas
         let (mut worst, mut seen): (Option<f64>, bool) = (None, false);
         for hold in holds {
             let within = Phase { from: hold.from.saturating_add(after).min(hold.to), ..*hold };
-            for (replica, series) in samples(history, mark, within) {
+            let mut all = samples(history, mark, within);
+            if *mark == mark::OPEN_FILES {
+                without_clients(history, &mut all);
+            }
+            for (replica, series) in all {
                 seen = true;
                 let Some((grown, minutes, first)) = trend(&series) else {
                     found.few(format!("`{}` was not looked at often enough", history.text(replica)));

@@ -21,16 +21,18 @@ const TO: u64 = 620_000;
 
 /// What a story may do wrong.
 struct Wrong {
-    /// KiB, files and percent of a core that a replica has after so many ms.
+    /// KiB, files, those of its clients among them, and percent of a core that a replica has after so many ms.
     memory: fn(u64) -> i64,
     files: fn(u64) -> i64,
+    clients: fn(u64) -> i64,
     core: u64,
     /// Between two calls in the outage, and after it between one connection and the next, ms.
     pause: u64,
     spread: u64,
 }
 
-const RIGHT: Wrong = Wrong { memory: |_| 20_000, files: |_| 40, core: 12, pause: 20_000, spread: 3_000 };
+const RIGHT: Wrong =
+    Wrong { memory: |_| 20_000, files: |_| 40, clients: |_| 9, core: 12, pause: 20_000, spread: 3_000 };
 
 fn story(wrong: &Wrong) -> HistoryBuilder {
     let mut history = HistoryBuilder::new(EXPERIMENT);
@@ -45,6 +47,7 @@ fn story(wrong: &Wrong) -> HistoryBuilder {
         used_ms += 5_000 * core / 100;
         for replica in REPLICAS {
             history.at_ms(ms).mark(mark::MEMORY_KIB, replica, (wrong.memory)(ms));
+            history.mark(mark::CLIENT_CONNECTIONS, replica, (wrong.clients)(ms));
             history.mark(mark::OPEN_FILES, replica, (wrong.files)(ms));
             history.mark(mark::PROCESSOR_US, replica, i64::try_from(used_ms * 1_000).unwrap());
         }
@@ -80,6 +83,15 @@ fn gateways_that_stay_as_they_are_hold() {
         ..RIGHT
     };
     assert_eq!(check(&story(&little).build()).observed(), Observed::Holds);
+    // Nor are connections that clients open when the machine stood still for a moment, and keep.
+    let clients = Wrong {
+        files: |ms| 40 + i64::from(ms > 250_000) * 32,
+        clients: |ms| 9 + i64::from(ms > 250_000) * 32,
+        ..RIGHT
+    };
+    assert_eq!(check(&story(&clients).build()).observed(), Observed::Holds);
+    let of_its_own = Wrong { clients: |_| 9, ..clients };
+    assert!(explanation(&check(&story(&of_its_own).build())).contains("32 files"), "they are its own");
     // Nor is what an outage costs at once.
     let at_once = Wrong { memory: |ms| if ms > FROM + 30_000 { 60_000 } else { 20_000 }, ..RIGHT };
     assert_eq!(check(&story(&at_once).build()).observed(), Observed::Holds);
