@@ -7,6 +7,7 @@ use crate::claims::scaling::{AUTOSCALING, AWAY, BUSY, LOAD_SHORT, LOADED, THERE}
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions, Replica, Target, Traffic, TrafficSpec};
+use gatecrash_engine::machine::CoreTime;
 use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CONTROL_PLANE;
@@ -35,6 +36,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Requests a second through the ingress: at first, and at most.
 const FIRST_PER_S: f64 = 60.0;
 const MOST_PER_S: f64 = 1_500.0;
+/// With less of the machine's time free more requests keep nobody busier: they wait, each with the connections that it has open.
+const LEAST_FREE: f64 = 0.1;
 /// The load grows by at least and at most so many times from one look to the next.
 const GROWS: (f64, f64) = (1.15, 2.5);
 /// How long a request may take: whether it is lost is what counts.
@@ -154,17 +157,20 @@ impl Load {
         }));
     }
 
-    /// Until replicas use as much as they are to, or `enough` of them are there. Marked, and so is that no load was enough for that.
+    /// Until replicas use as much as they are to, or `enough` of them are there. Marked, and so is that no load was enough for that, or none that
+    /// the machine carries.
     async fn raise(&mut self, lab: &Lab, enough: impl Fn(usize) -> bool) -> Result<(), LabError> {
         loop {
+            let machine = CoreTime::now();
             let (there, percent) = used(lab, &self.site).await?;
+            let free = machine.and_then(|before| before.free_until(CoreTime::now()?));
             #[expect(clippy::cast_possible_truncation, reason = "a share of a core in percent")]
             let told = percent.round() as i64;
             if percent >= LOAD || enough(there) {
                 lab.mark(LOADED, &self.site, told);
                 return Ok(());
             }
-            if self.per_s >= MOST_PER_S {
+            if self.per_s >= MOST_PER_S || free.is_some_and(|free| free < LEAST_FREE) {
                 lab.mark(LOAD_SHORT, &self.site, told);
                 return Ok(());
             }

@@ -50,12 +50,7 @@ const GROWING: [Series; 2] = [
         little: LITTLE_KIB,
         words: |kib| format!("{:.1} MiB", kib / 1024.0),
     },
-    Series {
-        mark: mark::OPEN_FILES,
-        name: FILES,
-        little: FEW_FILES,
-        words: |files| format!("{files:.0} files beside its clients' connections"),
-    },
+    Series { mark: mark::OPEN_FILES, name: FILES, little: FEW_FILES, words: |files| format!("{files:.0} files") },
 ];
 
 /// Samples of one mark in a stretch, by replica: time in minutes, value, event.
@@ -126,8 +121,9 @@ fn growth(scope: &Scope<'_>, history: &History, holds: &[Phase], found: &mut Cas
                 // What is little is no trend, however short the outage was.
                 let rate = if grown.abs() <= *little { 0.0 } else { grown / first / minutes * 100.0 };
                 if rate > allowed {
+                    let beside = if *mark == mark::OPEN_FILES { " beside its clients' connections" } else { "" };
                     let text = format!(
-                        "`{}` had {} and {:.0} s later {} more, with {} away",
+                        "`{}` had {} and {:.0} s later {} more{beside}, with {} away",
                         history.text(replica),
                         words(first),
                         minutes * 60.0,

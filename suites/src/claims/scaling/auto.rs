@@ -99,7 +99,7 @@ fn rises(scope: &Scope<'_>, history: &History, rounds: &[Round], newcomers: &[Ne
         let Some((loaded, event)) = round.loaded else {
             let most = history.marks(LOAD_SHORT).map(|(_, _, percent, _)| percent).max();
             let seen = most.map_or_else(String::new, |percent| format!(": they used {percent} % of what they request"));
-            found.few(format!("no load was enough to keep the replicas busy{seen}"));
+            found.few(format!("no load that the machine carries was enough to keep the replicas busy{seen}"));
             continue;
         };
         // What is not configured may wait for who configures it, and no longer.
