@@ -115,7 +115,8 @@ fn main() -> ExitCode {
 fn at_once(told: &[&str]) -> usize {
     let all = experiments::all();
     let compares = all.iter().any(|known| told.contains(&known.name) && experiments::compares_latencies(known));
-    if compares || told.contains(&"overload") { QUIETLY } else { SIDE_BY_SIDE }
+    let loads = ["overload", "autoscaling"].iter().any(|load| told.contains(load));
+    if compares || loads { QUIETLY } else { SIDE_BY_SIDE }
 }
 
 /// Twins by deployment and experiments, with the claims that must hold there.

@@ -22,9 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Experiments of one family side by side: families are, which is as much as two cores carry.
-const PARALLEL: usize = 1;
-
 /// Some claims of one family.
 pub(crate) struct Family {
     /// Its name.
@@ -39,6 +36,8 @@ pub(crate) struct Family {
     pub(crate) in_containers: &'static [&'static str],
     /// Whether no stub can stand in for Redis.
     pub(crate) needs_redis: bool,
+    /// Its experiments side by side: one where families are, which is as much as two cores carry.
+    pub(crate) at_once: usize,
 }
 
 /// Why there is no real Redis; `None` if there is one.
@@ -65,7 +64,7 @@ pub(crate) fn in_processes(family: &Family) -> Result<(), Failed> {
         let certified = executor()?.block_on(async {
             let runtime = ProcessRuntime::new(options.clone());
             let runtime = Arc::new(if family.needs_redis { runtime.with_tools(tools()) } else { runtime });
-            certify(&request, runtime, &options, folder.path()).await
+            certify(&request, runtime, &options, family.at_once).await
         })?;
         let mut told = stands(family.claims, &certified, last.then_some(&pressure));
         told.wrong.extend(doubt::accuses(&certified, folder.path())?);
@@ -81,7 +80,7 @@ pub(crate) fn in_containers(family: &Family) -> Result<(), Failed> {
         let request = request(family.deployment, family.in_containers, 0.1)?;
         let certified = executor()?.block_on(async {
             let docker = DockerRuntime::new(options.clone(), tools()).await.map_err(|error| error.to_string())?;
-            certify(&request, Arc::new(docker), &options, folder.path()).await
+            certify(&request, Arc::new(docker), &options, 1).await
         })?;
         Ok(stands(family.in_containers, &certified, last.then_some(&pressure)))
     })
@@ -121,8 +120,10 @@ async fn certify(
     request: &Request,
     runtime: Arc<dyn Runtime>,
     options: &RuntimeOptions,
-    folder: &Path,
+    parallel: usize,
 ) -> Result<RunRecord, Failed> {
+    // Labs have a folder of their own in that of the run.
+    let folder = options.folder.parent().ok_or("the labs have no folder around them")?;
     // A test that is killed leaves nothing behind, as the command line does not.
     let reaper = Reaper::start(&ReaperOptions {
         executable: options.executable.clone(),
@@ -131,7 +132,7 @@ async fn certify(
         delete: vec![folder.to_owned()],
         log: None,
     })?;
-    let planned = plan(request, &runtime.capabilities(), PARALLEL);
+    let planned = plan(request, &runtime.capabilities(), parallel);
     let stage = Stage {
         runtime,
         run: options.run.clone(),
@@ -139,7 +140,7 @@ async fn certify(
         tools: tools().display().to_string(),
         clock: Clock::start(),
         interrupt: tokio_util::sync::CancellationToken::new(),
-        parallel: PARALLEL,
+        parallel,
         version: "test".to_owned(),
         started: String::new(),
         repeat: "gatecrash certify".to_owned(),

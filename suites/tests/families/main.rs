@@ -27,10 +27,12 @@ use std::process::ExitCode;
 const SIDE_BY_SIDE: usize = 4;
 /// Of those that others disturb: fewer.
 const QUIETLY: usize = 2;
-/// In containers: what others start keeps the engine, and with it every container, busy.
+/// In containers, and where milliseconds are compared: what others start keeps the engine, and with it every container, busy.
 const ALONE: usize = 1;
-/// Families that others disturb in processes, too: counters are judged, and in a stall of 60 ms a store seems lost; milliseconds are compared; and what
+/// Families that others disturb in processes, too: counters are judged, and in a stall of 60 ms a store seems lost; and what
 /// a site can do at most is found out, or replicas are kept busy.
+/// Milliseconds are compared by all claims of this one: nothing at all beside it, and its experiments beside each other, as they begin and end together.
+const COMPARES: &str = "comparisons";
 const DISTURBED: [&str; 4] = ["large", "quota", "latency", "overload"];
 
 /// The families: first those that others disturb, then the longest first. Quotas and revocations are judged over
@@ -38,12 +40,22 @@ const DISTURBED: [&str; 4] = ["large", "quota", "latency", "overload"];
 /// what is kept and downloaded at a start, and addresses; all of the others are by `make certify-all`.
 static FAMILIES: [Family; 21] = [
     Family {
+        name: "comparisons",
+        deployment: "datapower-kubernetes",
+        scale: 0.1,
+        claims: &["CFG-01", "LAT-03", "AVL-06", "BAL-03", "ANA-01", "ANA-02/a", "ANA-02/b"],
+        in_containers: &[],
+        needs_redis: false,
+        at_once: 3,
+    },
+    Family {
         name: "large",
         deployment: "flex-managed-large",
         scale: 0.1,
         claims: &["SCL-01", "SCL-02", "BAL-01"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "quota",
@@ -52,14 +64,16 @@ static FAMILIES: [Family; 21] = [
         claims: &["QUO-01", "QUO-02", "QUO-03", "QUO-04", "QUO-05", "QUO-07", "QUO-08"],
         in_containers: &["QUO-01", "QUO-02", "QUO-03", "QUO-04"],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "latency",
         deployment: "datapower-kubernetes",
         scale: 0.05,
-        claims: &["LAT-01", "LAT-02", "LAT-03"],
+        claims: &["LAT-01", "LAT-02"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "overload",
@@ -68,6 +82,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["OVL-01", "OVL-02", "OVL-03", "OVL-04"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "store-failover",
@@ -76,6 +91,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["QUO-06"],
         in_containers: &[],
         needs_redis: true,
+        at_once: 1,
     },
     Family {
         name: "peering",
@@ -84,6 +100,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["PAR-01", "PAR-02", "PAR-03"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "contracts",
@@ -92,6 +109,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["CON-01", "CON-02", "CON-03", "CON-04"],
         in_containers: &["CON-01"],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "availability",
@@ -100,22 +118,25 @@ static FAMILIES: [Family; 21] = [
         claims: &["AVL-01", "AVL-02", "AVL-03"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "losses",
         deployment: "datapower-kubernetes",
         scale: 0.1,
-        claims: &["AVL-04", "AVL-05", "AVL-06"],
+        claims: &["AVL-04", "AVL-05"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "balance",
         deployment: "datapower-kubernetes",
         scale: 0.1,
-        claims: &["BAL-01", "BAL-02", "BAL-03"],
+        claims: &["BAL-01", "BAL-02"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "draining",
@@ -124,6 +145,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["DRN-01", "DRN-02", "DRN-03"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "tokens",
@@ -132,6 +154,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["TOK-01", "TOK-02", "TOK-03", "TOK-04", "TOK-06", "TOK-07"],
         in_containers: &["TOK-01", "TOK-02"],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "provider",
@@ -140,6 +163,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["TOK-05", "TOK-06", "TOK-08"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "cache",
@@ -148,22 +172,16 @@ static FAMILIES: [Family; 21] = [
         claims: &["CAC-01", "CAC-02", "CAC-03", "CAC-04", "CAC-05"],
         in_containers: &[],
         needs_redis: false,
-    },
-    Family {
-        name: "analytics",
-        deployment: "datapower-kubernetes",
-        scale: 0.1,
-        claims: &["ANA-01", "ANA-02/a", "ANA-02/b"],
-        in_containers: &[],
-        needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "configuration",
         deployment: "flex-managed",
         scale: 0.05,
-        claims: &["CFG-01", "CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03", "CFG-04", "CFG-05", "CFG-06"],
+        claims: &["CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03", "CFG-04", "CFG-05", "CFG-06"],
         in_containers: &["CFG-01"],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "long-outage",
@@ -172,6 +190,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["CFG-07"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "scaling",
@@ -180,6 +199,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["SCL-02", "SCL-03"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     // The other layouts of the three systems, each by what it is there for.
     Family {
@@ -189,6 +209,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["TOK-01", "QUO-03", "QUO-04"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "three-sites",
@@ -197,6 +218,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["PAR-02", "PAR-03"],
         in_containers: &[],
         needs_redis: false,
+        at_once: 1,
     },
     Family {
         name: "security",
@@ -206,6 +228,7 @@ static FAMILIES: [Family; 21] = [
         claims: &["SEC-01", "SEC-02", "CON-01", "CON-03", "TOK-01"],
         in_containers: &["SEC-01", "CON-01"],
         needs_redis: false,
+        at_once: 1,
     },
 ];
 
@@ -242,9 +265,11 @@ fn main() -> ExitCode {
         let trial = Trial::test(format!("docker::{}", family.name), move || certify::in_containers(family));
         trial.with_kind(kind).with_ignored_flag(missing.is_some())
     };
-    let (disturbed, others): (Vec<_>, Vec<_>) = FAMILIES.iter().partition(|family| DISTURBED.contains(&family.name));
+    let (compare, others): (Vec<_>, Vec<_>) = FAMILIES.iter().partition(|family| family.name == COMPARES);
+    let (disturbed, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|family| DISTURBED.contains(&family.name));
     let contained = FAMILIES.iter().filter(|family| !family.in_containers.is_empty());
-    let groups: [(usize, Vec<Trial>); 3] = [
+    let groups: [(usize, Vec<Trial>); 4] = [
+        (ALONE, compare.into_iter().map(in_processes).collect()),
         (QUIETLY, disturbed.into_iter().map(in_processes).collect()),
         (SIDE_BY_SIDE, others.into_iter().map(in_processes).collect()),
         (ALONE, contained.map(in_containers).collect()),

@@ -23,6 +23,8 @@ const SAMPLES: usize = 9;
 /// What an allocator takes and gives back by itself, in KiB, and connections that come and go: a trend below that is none.
 const LITTLE_KIB: f64 = 1024.0;
 const FEW_FILES: f64 = 10.0;
+/// Memory that a client's connection may take: its buffers and who serves it. The reference gateway takes half of that.
+const CONNECTION_KIB: f64 = 64.0;
 /// Share of a core that is never too much: processor times come in hundredths of seconds.
 const IDLE: f64 = 0.05;
 /// Of fewer half may come back in the same twentieth of a pause by chance: one time in ten thousand of 12, one in a hundred of 6.
@@ -40,6 +42,8 @@ struct Series {
     name: &'static str,
     /// A trend below this much in the whole outage is none.
     little: f64,
+    /// What of it is the clients', given how many connections they have open, and how many they had at most so far.
+    of_clients: fn(f64, f64) -> f64,
     words: fn(f64) -> String,
 }
 
@@ -48,9 +52,17 @@ const GROWING: [Series; 2] = [
         mark: mark::MEMORY_KIB,
         name: MEMORY,
         little: LITTLE_KIB,
+        // An allocator keeps what it once had.
+        of_clients: |_, most| most * CONNECTION_KIB,
         words: |kib| format!("{:.1} MiB", kib / 1024.0),
     },
-    Series { mark: mark::OPEN_FILES, name: FILES, little: FEW_FILES, words: |files| format!("{files:.0} files") },
+    Series {
+        mark: mark::OPEN_FILES,
+        name: FILES,
+        little: FEW_FILES,
+        of_clients: |open, _| open,
+        words: |files| format!("{files:.0} files"),
+    },
 ];
 
 /// Samples of one mark in a stretch, by replica: time in minutes, value, event.
@@ -66,20 +78,26 @@ fn samples(history: &History, mark: &str, within: Phase) -> BTreeMap<Name, Vec<(
     all
 }
 
-/// Leaves out of what replicas have open the connections of their clients, as they were when it was counted: a machine that stands still for a
-/// moment makes clients open dozens, and they keep them.
-fn without_clients(history: &History, all: &mut BTreeMap<Name, Vec<(f64, f64, usize)>>) {
-    let mut of_clients: BTreeMap<Name, Vec<(f64, f64)>> = BTreeMap::new();
+/// Leaves out of what replicas have what is their clients': a machine that stands still for a moment makes clients open dozens of connections, and
+/// they keep them.
+fn without_clients(
+    history: &History,
+    of_clients: fn(f64, f64) -> f64,
+    all: &mut BTreeMap<Name, Vec<(f64, f64, usize)>>,
+) {
+    let mut open: BTreeMap<Name, Vec<(f64, f64, f64)>> = BTreeMap::new();
     for (at, replica, value, _) in history.marks(mark::CLIENT_CONNECTIONS) {
-        let value = u64::try_from(value).unwrap_or(0);
-        of_clients.entry(replica).or_default().push((seconds(at) / 60.0, count(value)));
+        let now = count(u64::try_from(value).unwrap_or(0));
+        let seen = open.entry(replica).or_default();
+        let most = seen.last().map_or(now, |(.., most)| most.max(now));
+        seen.push((seconds(at) / 60.0, now, most));
     }
     for (replica, series) in all {
-        let Some(of_clients) = of_clients.get(replica) else { continue };
+        let Some(open) = open.get(replica) else { continue };
         for (at, value, _) in series {
-            let before = of_clients.partition_point(|(counted, _)| counted <= at);
-            let theirs = before.checked_sub(1).and_then(|last| of_clients.get(last));
-            *value = (*value - theirs.map_or(0.0, |(_, open)| *open)).max(1.0);
+            let before = open.partition_point(|(counted, ..)| counted <= at);
+            let theirs = before.checked_sub(1).and_then(|last| open.get(last));
+            *value = (*value - theirs.map_or(0.0, |(_, now, most)| of_clients(*now, *most))).max(1.0);
         }
     }
 }
@@ -104,14 +122,12 @@ fn trend(series: &[(f64, f64, usize)]) -> Option<(f64, f64, f64)> {
 fn growth(scope: &Scope<'_>, history: &History, holds: &[Phase], found: &mut Case) {
     let allowed = scope.parameters.number("growth");
     let after = nanos(scope.parameters.duration("after"));
-    for Series { mark, name, little, words } in &GROWING {
+    for Series { mark, name, little, of_clients, words } in &GROWING {
         let (mut worst, mut seen): (Option<f64>, bool) = (None, false);
         for hold in holds {
             let within = Phase { from: hold.from.saturating_add(after).min(hold.to), ..*hold };
             let mut all = samples(history, mark, within);
-            if *mark == mark::OPEN_FILES {
-                without_clients(history, &mut all);
-            }
+            without_clients(history, *of_clients, &mut all);
             for (replica, series) in all {
                 seen = true;
                 let Some((grown, minutes, first)) = trend(&series) else {
@@ -121,9 +137,8 @@ fn growth(scope: &Scope<'_>, history: &History, holds: &[Phase], found: &mut Cas
                 // What is little is no trend, however short the outage was.
                 let rate = if grown.abs() <= *little { 0.0 } else { grown / first / minutes * 100.0 };
                 if rate > allowed {
-                    let beside = if *mark == mark::OPEN_FILES { " beside its clients' connections" } else { "" };
                     let text = format!(
-                        "`{}` had {} and {:.0} s later {} more{beside}, with {} away",
+                        "`{}` had {} and {:.0} s later {} more, with {} away, beside its clients' connections",
                         history.text(replica),
                         words(first),
                         minutes * 60.0,

@@ -92,6 +92,16 @@ fn gateways_that_stay_as_they_are_hold() {
     assert_eq!(check(&story(&clients).build()).observed(), Observed::Holds);
     let of_its_own = Wrong { clients: |_| 9, ..clients };
     assert!(explanation(&check(&story(&of_its_own).build())).contains("32 files"), "they are its own");
+    // Nor is the memory that these take, which stays with the gateway when they are closed.
+    let memory = Wrong {
+        memory: |ms| 20_000 + i64::from(ms > 250_000) * 100 * 40,
+        clients: |ms| if (250_000..450_000).contains(&ms) { 109 } else { 9 },
+        files: |ms| if (250_000..450_000).contains(&ms) { 140 } else { 40 },
+        ..RIGHT
+    };
+    assert_eq!(check(&story(&memory).build()).observed(), Observed::Holds);
+    let of_its_own = Wrong { clients: |_| 9, files: |_| 40, ..memory };
+    assert!(explanation(&check(&story(&of_its_own).build())).contains("3.9 MiB more"), "it is its own");
     // Nor is what an outage costs at once.
     let at_once = Wrong { memory: |ms| if ms > FROM + 30_000 { 60_000 } else { 20_000 }, ..RIGHT };
     assert_eq!(check(&story(&at_once).build()).observed(), Observed::Holds);
