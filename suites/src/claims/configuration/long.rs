@@ -78,28 +78,30 @@ fn samples(history: &History, mark: &str, within: Phase) -> BTreeMap<Name, Vec<(
     all
 }
 
-/// Leaves out of what replicas have what is their clients': a machine that stands still for a moment makes clients open dozens of connections, and
-/// they keep them.
-fn without_clients(
-    history: &History,
-    of_clients: fn(f64, f64) -> f64,
-    all: &mut BTreeMap<Name, Vec<(f64, f64, usize)>>,
-) {
-    let mut open: BTreeMap<Name, Vec<(f64, f64, f64)>> = BTreeMap::new();
+/// How many connections clients had open to each replica: time in minutes, how many, and how many at most so far.
+fn clients(history: &History) -> BTreeMap<Name, Vec<(f64, f64, f64)>> {
+    let mut all: BTreeMap<Name, Vec<(f64, f64, f64)>> = BTreeMap::new();
     for (at, replica, value, _) in history.marks(mark::CLIENT_CONNECTIONS) {
         let now = count(u64::try_from(value).unwrap_or(0));
-        let seen = open.entry(replica).or_default();
+        let seen = all.entry(replica).or_default();
         let most = seen.last().map_or(now, |(.., most)| most.max(now));
         seen.push((seconds(at) / 60.0, now, most));
     }
-    for (replica, series) in all {
-        let Some(open) = open.get(replica) else { continue };
-        for (at, value, _) in series {
-            let before = open.partition_point(|(counted, ..)| counted <= at);
-            let theirs = before.checked_sub(1).and_then(|last| open.get(last));
-            *value = (*value - theirs.map_or(0.0, |(_, now, most)| of_clients(*now, *most))).max(1.0);
-        }
-    }
+    all
+}
+
+/// What a replica has beside what is its clients': a machine that stands still for a moment makes clients open dozens of connections, and they keep them.
+fn beside_clients(
+    series: &[(f64, f64, usize)],
+    open: &[(f64, f64, f64)],
+    of_clients: fn(f64, f64) -> f64,
+) -> Vec<(f64, f64, usize)> {
+    let theirs = |at: f64| {
+        let before = open.partition_point(|(counted, ..)| *counted <= at);
+        let last = before.checked_sub(1).and_then(|last| open.get(last));
+        last.map_or(0.0, |(_, now, most)| of_clients(*now, *most))
+    };
+    series.iter().map(|(at, value, event)| (*at, value - theirs(*at), *event)).collect()
 }
 
 /// From the first third of a series to its last: by how much it grew, and in how many minutes; and what it was at first.
@@ -115,22 +117,25 @@ fn trend(series: &[(f64, f64, usize)]) -> Option<(f64, f64, f64)> {
     };
     let (first_at, first) = of(series.get(..third)?)?;
     let (last_at, last) = of(series.get(series.len().saturating_sub(third)..)?)?;
-    (last_at > first_at && first > 0.0).then_some((last - first, last_at - first_at, first))
+    (last_at > first_at).then_some((last - first, last_at - first_at, first))
 }
 
 /// What grows in the outage, `after` its beginning.
 fn growth(scope: &Scope<'_>, history: &History, holds: &[Phase], found: &mut Case) {
     let allowed = scope.parameters.number("growth");
     let after = nanos(scope.parameters.duration("after"));
+    let open = clients(history);
     for Series { mark, name, little, of_clients, words } in &GROWING {
         let (mut worst, mut seen): (Option<f64>, bool) = (None, false);
         for hold in holds {
             let within = Phase { from: hold.from.saturating_add(after).min(hold.to), ..*hold };
-            let mut all = samples(history, mark, within);
-            without_clients(history, *of_clients, &mut all);
-            for (replica, series) in all {
+            for (replica, series) in samples(history, mark, within) {
                 seen = true;
-                let Some((grown, minutes, first)) = trend(&series) else {
+                let open = open.get(&replica).map_or(&[][..], Vec::as_slice);
+                // Held against all that it has: what is left beside its clients may be next to nothing.
+                let whole = trend(&series).filter(|(.., first)| *first > 0.0);
+                let grown = trend(&beside_clients(&series, open, *of_clients));
+                let (Some((_, minutes, first)), Some((grown, ..))) = (whole, grown) else {
                     found.few(format!("`{}` was not looked at often enough", history.text(replica)));
                     continue;
                 };

@@ -102,6 +102,14 @@ fn gateways_that_stay_as_they_are_hold() {
     assert_eq!(check(&story(&memory).build()).observed(), Observed::Holds);
     let of_its_own = Wrong { clients: |_| 9, files: |_| 40, ..memory };
     assert!(explanation(&check(&story(&of_its_own).build())).contains("3.9 MiB more"), "it is its own");
+    // However many there are.
+    let crowd = Wrong {
+        memory: |ms| 20_000 + i64::from(ms > 250_000) * 3_000,
+        clients: |ms| 300 + i64::from(ms > 250_000) * 60,
+        files: |_| 400,
+        ..RIGHT
+    };
+    assert_eq!(check(&story(&crowd).build()).observed(), Observed::Holds);
     // Nor is what an outage costs at once.
     let at_once = Wrong { memory: |ms| if ms > FROM + 30_000 { 60_000 } else { 20_000 }, ..RIGHT };
     assert_eq!(check(&story(&at_once).build()).observed(), Observed::Holds);
