@@ -36,8 +36,6 @@ pub(crate) struct Family {
     pub(crate) in_containers: &'static [&'static str],
     /// Whether no stub can stand in for Redis.
     pub(crate) needs_redis: bool,
-    /// Its experiments side by side: one where families are, which is as much as two cores carry.
-    pub(crate) at_once: usize,
 }
 
 /// Why there is no real Redis; `None` if there is one.
@@ -55,8 +53,8 @@ pub(crate) fn executor() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(priority::put_ahead).build()
 }
 
-/// Every claim of the family, in processes.
-pub(crate) fn in_processes(family: &Family) -> Result<(), Failed> {
+/// Every claim of the family, in processes, with so many experiments side by side: one where families are, which is as much as two cores carry.
+pub(crate) fn in_processes(family: &Family, at_once: usize) -> Result<(), Failed> {
     room::tell(family.name, |last| {
         let (folder, pressure) = (tempfile::tempdir()?, Pressure::since_now());
         let options = options(folder.path())?;
@@ -64,7 +62,7 @@ pub(crate) fn in_processes(family: &Family) -> Result<(), Failed> {
         let certified = executor()?.block_on(async {
             let runtime = ProcessRuntime::new(options.clone());
             let runtime = Arc::new(if family.needs_redis { runtime.with_tools(tools()) } else { runtime });
-            certify(&request, runtime, &options, family.at_once).await
+            certify(&request, runtime, &options, at_once).await
         })?;
         let mut told = stands(family.claims, &certified, last.then_some(&pressure));
         told.wrong.extend(doubt::accuses(&certified, folder.path())?);

@@ -29,10 +29,11 @@ const SIDE_BY_SIDE: usize = 4;
 const QUIETLY: usize = 2;
 /// In containers, and where milliseconds are compared: what others start keeps the engine, and with it every container, busy.
 const ALONE: usize = 1;
+/// Milliseconds are compared by all claims of this family: nothing at all runs beside it, and so many of its experiments beside each other, as they begin
+/// and end together.
+const COMPARES: (&str, usize) = ("comparisons", 3);
 /// Families that others disturb in processes, too: counters are judged, and in a stall of 60 ms a store seems lost; and what
 /// a site can do at most is found out, or replicas are kept busy.
-/// Milliseconds are compared by all claims of this one: nothing at all beside it, and its experiments beside each other, as they begin and end together.
-const COMPARES: &str = "comparisons";
 const DISTURBED: [&str; 4] = ["large", "quota", "latency", "overload"];
 
 /// The families: first those that others disturb, then the longest first. Quotas and revocations are judged over
@@ -46,7 +47,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["CFG-01", "LAT-03", "AVL-06", "BAL-03", "ANA-01", "ANA-02/a", "ANA-02/b"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 3,
     },
     Family {
         name: "large",
@@ -55,7 +55,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["SCL-01", "SCL-02", "BAL-01"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "quota",
@@ -64,7 +63,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["QUO-01", "QUO-02", "QUO-03", "QUO-04", "QUO-05", "QUO-07", "QUO-08"],
         in_containers: &["QUO-01", "QUO-02", "QUO-03", "QUO-04"],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "latency",
@@ -73,7 +71,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["LAT-01", "LAT-02"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "overload",
@@ -82,7 +79,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["OVL-01", "OVL-02", "OVL-03", "OVL-04"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "store-failover",
@@ -91,7 +87,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["QUO-06"],
         in_containers: &[],
         needs_redis: true,
-        at_once: 1,
     },
     Family {
         name: "peering",
@@ -100,7 +95,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["PAR-01", "PAR-02", "PAR-03"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "contracts",
@@ -109,7 +103,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["CON-01", "CON-02", "CON-03", "CON-04"],
         in_containers: &["CON-01"],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "availability",
@@ -118,7 +111,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["AVL-01", "AVL-02", "AVL-03"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "losses",
@@ -127,7 +119,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["AVL-04", "AVL-05"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "balance",
@@ -136,7 +127,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["BAL-01", "BAL-02"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "draining",
@@ -145,7 +135,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["DRN-01", "DRN-02", "DRN-03"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "tokens",
@@ -154,7 +143,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["TOK-01", "TOK-02", "TOK-03", "TOK-04", "TOK-06", "TOK-07"],
         in_containers: &["TOK-01", "TOK-02"],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "provider",
@@ -163,7 +151,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["TOK-05", "TOK-06", "TOK-08"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "cache",
@@ -172,7 +159,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["CAC-01", "CAC-02", "CAC-03", "CAC-04", "CAC-05"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "configuration",
@@ -181,7 +167,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03", "CFG-04", "CFG-05", "CFG-06"],
         in_containers: &["CFG-01"],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "long-outage",
@@ -190,7 +175,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["CFG-07"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "scaling",
@@ -199,7 +183,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["SCL-02", "SCL-03"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     // The other layouts of the three systems, each by what it is there for.
     Family {
@@ -209,7 +192,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["TOK-01", "QUO-03", "QUO-04"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "three-sites",
@@ -218,7 +200,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["PAR-02", "PAR-03"],
         in_containers: &[],
         needs_redis: false,
-        at_once: 1,
     },
     Family {
         name: "security",
@@ -228,7 +209,6 @@ static FAMILIES: [Family; 21] = [
         claims: &["SEC-01", "SEC-02", "CON-01", "CON-03", "TOK-01"],
         in_containers: &["SEC-01", "CON-01"],
         needs_redis: false,
-        at_once: 1,
     },
 ];
 
@@ -256,7 +236,10 @@ fn main() -> ExitCode {
         eprintln!("the claims that only a real Redis shows are not tried in processes: {why}");
     }
     let in_processes = |family: &'static Family| {
-        let trial = Trial::test(format!("process::{}", family.name), move || certify::in_processes(family));
+        let trial = Trial::test(format!("process::{}", family.name), move || {
+            let at_once = if family.name == COMPARES.0 { COMPARES.1 } else { 1 };
+            certify::in_processes(family, at_once)
+        });
         let skipped = family.needs_redis && without_redis.is_some();
         trial.with_kind(if skipped { "no real Redis" } else { "" }).with_ignored_flag(skipped)
     };
@@ -265,7 +248,7 @@ fn main() -> ExitCode {
         let trial = Trial::test(format!("docker::{}", family.name), move || certify::in_containers(family));
         trial.with_kind(kind).with_ignored_flag(missing.is_some())
     };
-    let (compare, others): (Vec<_>, Vec<_>) = FAMILIES.iter().partition(|family| family.name == COMPARES);
+    let (compare, others): (Vec<_>, Vec<_>) = FAMILIES.iter().partition(|family| family.name == COMPARES.0);
     let (disturbed, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|family| DISTURBED.contains(&family.name));
     let contained = FAMILIES.iter().filter(|family| !family.in_containers.is_empty());
     let groups: [(usize, Vec<Trial>); 4] = [
