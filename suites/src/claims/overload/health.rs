@@ -3,7 +3,8 @@
 //!
 //! Liveness depends on nothing but the replica: it is yes throughout. Readiness follows what is served: a replica that answers everything right is ready, and one
 //! of whose valid requests none reaches an upstream is not. In between either may be said. Upstreams are the judges of that: an error that an upstream gave is
-//! served.
+//! served. Traffic counts as requests to the replica that answered it: one that is full takes whoever comes when a place is free, and a dozen samples that
+//! always come in between are not all that it serves.
 
 use super::seen::{Broken, verdict};
 use super::{HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
@@ -78,13 +79,21 @@ enum Served {
 /// What was asked of replicas to see what they serve.
 struct Asked<'h> {
     samples: Vec<Sample>,
+    /// Valid requests to a replica.
     valid: Vec<Seen<'h>>,
+    /// Requests of traffic that arrived at an upstream, each with the end of it (ns) and who answered it; `None`: nobody said.
+    traffic: Vec<(Seen<'h>, u64, Option<Name>)>,
 }
 
 impl<'h> Asked<'h> {
     fn of(history: &'h History) -> Self {
         let valid = stream(history, SERVING).filter(|seen| !seen.asked.credential.must_refuse()).collect();
-        Self { samples: samples(history), valid }
+        let traffic = stream(history, streams::TRAFFIC).filter(|seen| seen.arrived.is_some()).filter_map(|seen| {
+            let (at, _, answer) = seen.outcome?;
+            Some((seen, at, (!history.text(answer.replica).is_empty()).then_some(answer.replica)))
+        });
+        let traffic = traffic.collect();
+        Self { samples: samples(history), valid, traffic }
     }
 
     /// What `replica` served in `from..=to` (ns).
@@ -102,7 +111,10 @@ impl<'h> Asked<'h> {
         let (asked, arrived) = valid.fold((0_u64, 0_u64), |(asked, arrived), seen| {
             (asked.saturating_add(1), arrived.saturating_add(u64::from(seen.arrived.is_some())))
         });
-        if asked >= REQUESTS && arrived == 0 { Served::Nothing } else { Served::Some }
+        // What nobody says of whom it was may have been this one's.
+        let may_be = |by: Option<Name>| by.is_none_or(|name| name == replica);
+        let passed = self.traffic.iter().any(|(seen, at, by)| seen.sent >= from && *at <= to && may_be(*by));
+        if asked >= REQUESTS && arrived == 0 && !passed { Served::Nothing } else { Served::Some }
     }
 }
 

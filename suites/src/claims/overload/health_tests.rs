@@ -9,7 +9,7 @@ use gatecrash_model::Deployment;
 use gatecrash_model::deployment::{Store, StoreKind, StoreScope};
 use gatecrash_model::history::build::{HistoryBuilder, call, with};
 use gatecrash_model::history::{FaultStage, History};
-use gatecrash_model::operation::{Credential, Operation, Verb};
+use gatecrash_model::operation::{Answer, Credential, Effect, Operation, Verb};
 use gatecrash_model::verdict::{Observed, Verdict};
 use proptest::prelude::*;
 
@@ -118,6 +118,23 @@ fn each_lie_breaks_it() {
         assert_eq!(first(&verdict), number, "{verdict:?}");
         assert!(explanation(&verdict).contains(words), "{verdict:?}");
     }
+}
+
+#[test]
+fn a_full_replica_that_serves_traffic_and_no_sample_may_say_either() {
+    let full = |by: &str| {
+        let lies = |replica: &str, variant: &str| Does { serves: replica != "eu-1" || variant != STRESS, ..FINE };
+        let mut history = story(lies);
+        history.at_ms(STRETCH + REST + 3_000);
+        let answer = Answer { status: 200, replica: by.to_owned(), ..Answer::default() };
+        history.operation(call("traffic", "eu-ingress", "plain", "client-1"), Some((Effect::Ok, answer)), true);
+        check(&history.build())
+    };
+    assert_eq!(full("eu-1").observed(), Observed::Holds);
+    // Nobody says who answered: it may have been this one.
+    assert_eq!(full("").observed(), Observed::Holds);
+    let other = full("eu-2");
+    assert_eq!(first(&other), "ready, and nothing was served", "{other:?}");
 }
 
 #[test]
