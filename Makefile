@@ -4,7 +4,7 @@
 CARGO ?= cargo
 DEPLOYMENT ?= fixtures/deployments/flex-managed.yaml
 
-.PHONY: help discern test tools fmt clippy doc deps deny certify certify-all bench images envoy redis sweep
+.PHONY: help discern test tools fmt clippy doc deps deny certify certify-all bench images envoy redis faketime sweep
 
 help:
 	@echo "test         format, lints, docs, tests, doc tests, direction of dependencies"
@@ -12,6 +12,7 @@ help:
 	@echo "certify-all  certify every deployment that comes with gatecrash, in processes and in containers"
 	@echo "discern      every defect against the claims, and false alarms; writes suites/DISCERNMENT.md"
 	@echo "images       Envoy and Redis into target/tools (envoy, redis: one of them)"
+	@echo "faketime     libfaketime into target/tools: clocks of foreign gateways can be off"
 	@echo "bench        what links cost"
 	@echo "sweep        remove what killed runs left on this machine"
 
@@ -29,6 +30,7 @@ test: fmt clippy doc deps tools
 	@test -x target/tools/envoy || echo "make test: skipped the certification of Envoy: \`make envoy\` did not succeed (see above)"
 	@test -x target/tools/redis/redis-server || command -v redis-server >/dev/null || \
 		echo "make test: skipped what needs a real Redis (the stub stood in): \`make redis\` did not succeed (see above)"
+	@test -f target/tools/faketime/libfaketimeMT.so.1 || echo "make test: skipped a foreign gateway whose clock is off: \`make faketime\` did not succeed (see above)"
 	@command -v python3 >/dev/null || echo "make test: skipped the foreign gateway: python3 is not installed"
 	@$(CARGO) deny --version >/dev/null 2>&1 || echo "make test: skipped \`make deny\`: cargo-deny is not installed"
 
@@ -37,6 +39,7 @@ tools:
 	@sh scripts/envoy.sh || echo "make test: NO ENVOY: it could not be fetched; its certification is skipped"
 	@if command -v redis-server >/dev/null; then echo "redis: $$(command -v redis-server) is there"; \
 	else sh scripts/redis.sh target/tools || echo "make test: NO REDIS: it could not be fetched; the store stub stands in"; fi
+	@sh scripts/faketime.sh target/tools || echo "make test: NO FAKETIME: it could not be fetched; clocks of foreign gateways stay right"
 
 fmt:
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --all -- --check; \
@@ -79,6 +82,9 @@ envoy:
 
 redis:
 	sh scripts/redis.sh target/tools
+
+faketime:
+	sh scripts/faketime.sh target/tools
 
 sweep:
 	$(CARGO) run --quiet -p gatecrash -- sweep $(ARGS)

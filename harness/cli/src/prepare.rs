@@ -89,7 +89,7 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Error> {
         return Err(Error::Input(format!("`scale` is {}; it must be 0.01 to 1", asked.scale)));
     }
     let only = load::selected(&asked.only)?;
-    let loaded = load::load(&asked.deployment, asked.profile.as_deref())?;
+    let mut loaded = load::load(&asked.deployment, asked.profile.as_deref())?;
     let (run, drawn) = draw();
     let seed = Seed(asked.seed.unwrap_or(drawn));
     let shown_folder = asked.out.clone().unwrap_or_else(|| Path::new("target/gatecrash").join(&run));
@@ -106,6 +106,10 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Error> {
         executable: executable.clone(),
         start_within: START_WITHIN,
     };
+    loaded
+        .adapter
+        .look_around(&tools.display().to_string(), |place| Path::new(place).is_file())
+        .map_err(|error| Error::Input(format!("adapter `{}`: {error}", loaded.adapter.name)))?;
     let runtime = choose(asked.runtime, options, &tools).await?;
 
     let request = Request {

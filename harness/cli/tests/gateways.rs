@@ -19,6 +19,9 @@ const TINY: &[(&str, Standing)] = &[
     ("SEC-01", Standing::Pass),
 ];
 
+/// With this library its clocks can be off; without it TOK-07 is not applicable.
+const FAKETIME: &str = "target/tools/faketime/libfaketimeMT.so.1";
+
 /// What Envoy with a static configuration promises and is; every other claim is not applicable.
 const ENVOY: &[(&str, Standing)] = &[
     ("TOK-01", Standing::Pass),
@@ -45,10 +48,17 @@ fn main() -> ExitCode {
     let python = runs("python3", &["--version"]).then_some(()).ok_or("python3 is not there");
     let envoy = root().join("target/tools/envoy").is_file().then_some(()).ok_or("run `make envoy`");
     let containers = envoy.and_then(|()| has_engine().then_some(()).ok_or("no container engine answers"));
+    let faketime = root().join(FAKETIME).is_file().then_some(()).ok_or("run `make faketime`");
+    let clocks = python.and(faketime);
     let tiny = "fixtures/foreign/deployment.yaml";
     let envoys = "fixtures/deployments/envoy-two-sites.yaml";
     let trials = vec![
-        trial("foreign::is_certified_in_processes", python, move || as_declared(tiny, "process", TINY)),
+        trial("foreign::is_certified_in_processes", python, move || {
+            let times = faketime.map(|()| ("TOK-07", Standing::Pass));
+            as_declared(tiny, "process", &TINY.iter().copied().chain(times).collect::<Vec<_>>())
+        }),
+        trial("foreign::a_clock_that_is_off_and_no_leeway_are_caught", clocks, without_leeway),
+        trial("foreign::a_clock_that_nothing_can_put_off_is_told", python, without_faketime),
         trial("foreign::a_quota_of_which_half_is_counted_is_caught", python, || broken("count-half", "QUO-04")),
         trial("foreign::an_expired_token_that_is_accepted_is_caught", python, || broken("accept-expired", "SEC-01")),
         trial("foreign::that_answers_with_nothing_is_judged", python, || misbehaves("empty-answers")),
@@ -215,6 +225,30 @@ fn broken(mistake: &str, caught: &'static str) -> Result<(), Failed> {
     expected.insert(caught, Standing::Fail);
     held_to(&ended, &expected)?;
     if ended.code != Some(1) {
+        return Err(format!("exit {:?}\n{}", ended.code, ended.said).into());
+    }
+    Ok(())
+}
+
+/// With a clock that is off and no leeway valid tokens are refused: the clock of the script was off, and TOK-07 sees it.
+fn without_leeway() -> Result<(), Failed> {
+    let adapter = "adapter: gateway.yaml";
+    let folder = altered("deployment.yaml", adapter, &format!("{adapter}\n  settings: {{mistake: no-leeway}}"))?;
+    let deployment = folder.path().join("deployment.yaml").display().to_string();
+    let ended = certify_with(&root(), &deployment, "process", &["--only", "TOK-07"])?;
+    let record = ended.record.as_ref().ok_or_else(|| format!("there is no record:\n{}", ended.said))?;
+    let times = record.claims.iter().find(|claim| claim.id.as_str() == "TOK-07").ok_or("no TOK-07")?;
+    if times.standing != Standing::Fail || ended.code != Some(1) {
+        return Err(format!("exit {:?}, {:?}: {:?}\n{}", ended.code, times.standing, times.verdict, ended.said).into());
+    }
+    Ok(())
+}
+
+/// In a folder without `target/tools` the clock of the script stays right: the claim is not applicable, with the command that helps.
+fn without_faketime() -> Result<(), Failed> {
+    let folder = altered("deployment.yaml", "limit: 50", "limit: 50")?;
+    let ended = certify_with(folder.path(), "deployment.yaml", "process", &["--only", "TOK-07"])?;
+    if ended.code != Some(2) || !ended.said.contains("make faketime") {
         return Err(format!("exit {:?}\n{}", ended.code, ended.said).into());
     }
     Ok(())

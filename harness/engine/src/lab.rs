@@ -421,7 +421,7 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
         all.remove(&Capability::TokenIssue);
         all.remove(&Capability::TokenRekey);
     }
-    if adapter.settings.contains_key(CLOCK_SETTING) {
+    if adapter.settings.contains_key(CLOCK_SETTING) && !adapter.unmet.contains_key(CLOCK_SETTING) {
         all.insert(Capability::ClockOffset);
     }
     if ["concurrency", "queue"].iter().all(|name| adapter.settings.contains_key(*name)) {
@@ -451,6 +451,13 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
         all.insert(Capability::RevocableTokens);
     }
     all
+}
+
+/// Why an adapter that could have `capability` does not have it on this machine, if that is so.
+#[must_use]
+pub fn unmet(adapter: &Adapter, capability: Capability) -> Option<&str> {
+    let setting = (capability == Capability::ClockOffset).then_some(CLOCK_SETTING)?;
+    adapter.unmet.get(setting).map(String::as_str)
 }
 
 /// The effective value of a setting as a word: the deployment's, else the adapter's default.

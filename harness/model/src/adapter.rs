@@ -36,6 +36,9 @@ pub struct Adapter {
     pub obtain: Option<String>,
     /// Files rendered for each replica, relative to its files folder.
     pub files: Vec<FileTemplate>,
+    /// Files of this machine that each replica gets as they are.
+    #[serde(default)]
+    pub copies: Vec<FileCopy>,
     /// Listening ports by name; `data` must be one, and [`PEER_PORT`] is one where gateways can be a group. Replicas have addresses of their own, so the numbers are fixed.
     pub ports: BTreeMap<String, u16>,
     /// The readiness signal.
@@ -59,6 +62,10 @@ pub struct Adapter {
     pub lacks: BTreeMap<Capability, String>,
     /// Settings it understands, with their defaults and legal values.
     pub settings: BTreeMap<String, Setting>,
+    /// Settings that this machine lacks something for ([`Setting::needs`]), each with a sentence that says what; found by
+    /// [`Adapter::look_around`].
+    #[serde(skip)]
+    pub unmet: BTreeMap<String, String>,
     /// Seconds that a replica may take to become ready. Not scaled.
     pub ready_within_s: u32,
 }
@@ -116,6 +123,19 @@ impl FileTemplate {
     }
 }
 
+/// A file of this machine that each replica gets as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FileCopy {
+    /// Where, relative to the replica's files folder.
+    pub path: String,
+    /// Where it is on this machine: a template.
+    pub copy: String,
+    /// Expression over what templates see; the file is left out where it is false. `None`: always there.
+    #[serde(default)]
+    pub when: Option<String>,
+}
+
 /// An HTTP probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -145,6 +165,13 @@ pub struct Setting {
     /// Legal words; empty: any value of the default's kind.
     #[serde(default)]
     pub words: Vec<String>,
+    /// A file of this machine without which the setting cannot be used: a template over `tools` and `here`. Experiments
+    /// that would use it are left out, with the reason.
+    #[serde(default)]
+    pub needs: Option<String>,
+    /// What to do where that file is missing, one sentence: the end of the reason.
+    #[serde(default)]
+    pub obtain: Option<String>,
     /// One line of help.
     pub help: String,
 }

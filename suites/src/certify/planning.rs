@@ -4,7 +4,7 @@ use super::Request;
 use crate::claims::predicted::predicted;
 use crate::experiment::Experiment;
 use crate::{claims, experiments};
-use gatecrash_engine::lab::capabilities;
+use gatecrash_engine::lab::{capabilities, unmet};
 use gatecrash_model::claim::{Capability, Parameters, Reads, Value};
 use gatecrash_model::deployment::Peering;
 use gatecrash_model::profile::{Resolved, Scalar};
@@ -78,7 +78,8 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
         let capability = needs.iter().find(|need| !present.contains(need))?;
         // Whoever cannot revoke at a replica says why; the provider is asked or not by a setting.
         let told = if *capability == Capability::RevocableTokens { Capability::TokenRevocation } else { *capability };
-        let reason = request.adapter.lacks.get(&told).cloned();
+        let reason = request.adapter.lacks.get(&told).map(String::as_str).or_else(|| unmet(&request.adapter, told));
+        let reason = reason.map(str::to_owned);
         Some(reason.unwrap_or_else(|| {
             format!("neither the deployment, its gateway nor the runtime has `{}`", words(*capability))
         }))

@@ -34,6 +34,11 @@ pub(super) async fn run() -> Result<Exit, Error> {
     for (name, place, without) in [
         ("redis-server", tools.join("redis/redis-server"), "`make redis`; without it the store stub stands in"),
         ("envoy", tools.join("envoy"), "`make envoy`; without it Envoy deployments cannot run"),
+        (
+            "libfaketimeMT.so.1",
+            tools.join("faketime/libfaketimeMT.so.1"),
+            "`make faketime`; without it the clocks of gateways that are not ours stay right",
+        ),
     ] {
         let found = place.is_file().then_some(place).or_else(|| on_path(name, &search_path()));
         lines.push(match found {

@@ -413,12 +413,12 @@ pub(super) fn spawn_program(adapter: &Adapter, context: &Context<'_>, runtime: &
     } else {
         Program::Command(rendered.command)
     };
-    Ok(Component {
-        name: context.replica.name.clone(),
-        program,
-        environment: rendered.environment,
-        files: rendered.files,
-    })
+    let mut files = rendered.files;
+    for (path, place) in rendered.copies {
+        let bytes = std::fs::read(&place).map_err(|why| format!("file `{path}`: `{place}` cannot be read: {why}"))?;
+        files.push((path, bytes));
+    }
+    Ok(Component { name: context.replica.name.clone(), program, environment: rendered.environment, files })
 }
 
 impl Lab {

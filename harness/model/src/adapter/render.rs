@@ -96,6 +96,8 @@ pub struct Rendered {
     pub environment: BTreeMap<String, String>,
     /// Files, relative to the replica's files folder.
     pub files: Vec<(String, Vec<u8>)>,
+    /// Files of this machine that are copied: path relative to the replica's files folder, and place on this machine.
+    pub copies: Vec<(String, String)>,
     /// Host executable from which the image is made, if the adapter names one (`docker`).
     pub from_executable: Option<String>,
 }
@@ -105,7 +107,7 @@ pub struct Rendered {
 #[error("template `{template}`: {why}")]
 pub struct RenderError {
     /// Which: a template's file as the adapter names it, the path of a file whose text stands in the adapter, `command`,
-    /// `arguments`, `environment.NAME`, `fromExecutable`.
+    /// `arguments`, `environment.NAME`, `fromExecutable`, `copy`, `when`, `needs`.
     pub template: String,
     /// Line and reason.
     pub why: String,
@@ -157,9 +159,44 @@ impl super::Adapter {
         for file in &self.files {
             files.push((file.path.clone(), render(file.called(), &file.template)?.into_bytes()));
         }
+        let mut copies = Vec::new();
+        for file in &self.copies {
+            let wanted = file.when.as_ref().map_or(Ok(true), |when| holds(&engine, when, data.clone()))?;
+            // Rendered where it is not wanted, too: a mistake in it is told before any experiment wants it.
+            let place = render("copy", &file.copy)?;
+            copies.extend(wanted.then(|| (file.path.clone(), place)));
+        }
         let from_executable = from_executable.map(|path| render("fromExecutable", path)).transpose()?;
-        Ok(Rendered { command, environment: rendered, files, from_executable })
+        Ok(Rendered { command, environment: rendered, files, copies, from_executable })
     }
+
+    /// Finds the settings that this machine lacks a file for; `is_there` says whether it has one. `tools` is the folder with
+    /// fetched programs, as templates see it.
+    ///
+    /// # Errors
+    /// The first [`super::Setting::needs`] that does not render: it may use `tools` and `here` alone.
+    pub fn look_around(&mut self, tools: &str, is_there: impl Fn(&str) -> bool) -> Result<(), RenderError> {
+        let (engine, mut unmet) = (engine(), BTreeMap::new());
+        for (name, setting) in &self.settings {
+            let Some(needs) = &setting.needs else { continue };
+            let place = engine
+                .render_named_str("needs", needs, minijinja::context! { tools, here => self.folder.as_str() })
+                .map_err(|error| RenderError { template: "needs".to_owned(), why: why(&error, needs) })?;
+            if !is_there(&place) {
+                let obtain = setting.obtain.as_ref().map(|obtain| format!(": {obtain}")).unwrap_or_default();
+                unmet.insert(name.clone(), format!("the setting `{name}` needs `{place}`, which is not there{obtain}"));
+            }
+        }
+        self.unmet = unmet;
+        Ok(())
+    }
+}
+
+/// Whether an expression of [`super::FileCopy::when`] is true.
+fn holds(engine: &Environment<'_>, when: &str, data: minijinja::Value) -> Result<bool, RenderError> {
+    let told = engine.compile_expression(when).and_then(|expression| expression.eval(data));
+    told.map(|value| value.is_true())
+        .map_err(|error| RenderError { template: "when".to_owned(), why: why(&error, when) })
 }
 
 /// The template engine, the same when an adapter is checked and when it is rendered.
@@ -319,6 +356,30 @@ mod tests {
         assert_eq!(rendered.environment["REPLICA"], "eu-1");
         assert_eq!(rendered.files, [("x.conf".to_owned(), b"8080 127.0.0.9\n".to_vec())]);
         assert_eq!(rendered.from_executable, None);
+    }
+
+    #[test]
+    fn a_copy_is_there_when_its_expression_says_so() {
+        let deployment = deployment();
+        let mut adapter = adapter("x");
+        let copied = |adapter: &Adapter| adapter.render_process(&context(&deployment)).map(|rendered| rendered.copies);
+        let copy = |when: Option<&str>| super::super::FileCopy {
+            path: "lib.so".to_owned(),
+            copy: "{{ tools }}/lib.so".to_owned(),
+            when: when.map(str::to_owned),
+        };
+        let there = vec![("lib.so".to_owned(), "/tools/lib.so".to_owned())];
+        for (when, expected) in [
+            (None, there.clone()),
+            (Some("scale == 1 and replica.index | int != 0"), there),
+            (Some("replica.name == 'eu-2'"), Vec::new()),
+        ] {
+            adapter.copies = vec![copy(when)];
+            assert_eq!(copied(&adapter), Ok(expected), "{when:?}");
+        }
+        adapter.copies = vec![copy(Some("settings.clock != 0"))];
+        let error = copied(&adapter).unwrap_err().to_string();
+        assert!(error.starts_with("template `when`: line 1: undefined value"), "{error}");
     }
 
     #[test_case("{{ deployment.quota.window | seconds }}", "10s")]

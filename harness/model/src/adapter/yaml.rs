@@ -4,7 +4,7 @@
 //! names are undefined is only known when they are rendered.
 
 use super::render::{engine, why};
-use super::{Adapter, ContainerStart, Endpoint, FileTemplate, PEER_PORT, Probe, ProcessStart, Setting};
+use super::{Adapter, ContainerStart, Endpoint, FileCopy, FileTemplate, PEER_PORT, Probe, ProcessStart, Setting};
 use crate::claim::Capability;
 use crate::deployment::Deployment;
 use crate::deployment::yaml::version;
@@ -181,7 +181,7 @@ fn adapter(
             .add(root.at, "an adapter has no `process` and no `container`; at least one says how a replica is started");
     }
     let obtain = optional(keys.optional("obtain"), |node| fields::text(node, "obtain", 400, mistakes));
-    let files = keys.optional("files").map_or_else(|| Some(Vec::new()), |node| files(node, load, mistakes));
+    let files = keys.optional("files").map_or_else(|| Some(Default::default()), |node| files(node, load, mistakes));
     let ports = keys
         .required("ports", "name the listening ports, such as `ports: {data: 8080}`", mistakes)
         .and_then(|node| ports(node, mistakes));
@@ -206,13 +206,15 @@ fn adapter(
         fields::duration(node, "readyWithin", Duration::from_secs(1)..=Duration::from_secs(600), mistakes)
     });
     keys.finish(mistakes);
+    let (files, copies) = files?;
     Some(Adapter {
         name: name?,
         folder: String::new(),
         process: process?,
         container: container?,
         obtain: obtain?,
-        files: files?,
+        files,
+        copies,
         ports: ports?,
         ready: ready?,
         live: live?,
@@ -224,6 +226,7 @@ fn adapter(
         capabilities: capabilities?,
         lacks: lacks?,
         settings: settings?,
+        unmet: BTreeMap::new(),
         // At most 600.
         ready_within_s: u32::try_from(ready_within?.as_secs()).unwrap_or(600),
     })
@@ -344,9 +347,9 @@ fn files(
     node: &Node,
     load: &mut dyn FnMut(&str) -> Result<String, String>,
     mistakes: &mut Mistakes<'_>,
-) -> Option<Vec<FileTemplate>> {
+) -> Option<(Vec<FileTemplate>, Vec<FileCopy>)> {
     let items = fields::list(node, "files", 0..=100, "an adapter has", mistakes)?;
-    let mut files = Vec::new();
+    let (mut files, mut copies) = (Vec::new(), Vec::new());
     let mut paths = Vec::new();
     for item in items {
         let Some(mut keys) = Fields::of(item, "a file", mistakes) else { continue };
@@ -355,25 +358,43 @@ fn files(
             .and_then(|node| relative_path(node, "path", mistakes));
         let inline = keys.optional("text");
         let named = keys.optional("template");
+        let copied = keys.optional("copy");
+        let when = keys.optional("when");
         let place = item.at;
         keys.finish(mistakes);
-        let loaded = match (inline, named) {
-            (Some(text), None) => {
+        paths.extend(path.clone().map(|path| (path, place)));
+        if let (Some(when), None) = (when, copied) {
+            mistakes
+                .add(when.at, "`when` is for a file that is a `copy`; a template says it by itself, with `{% if %}`");
+            continue;
+        }
+        let loaded = match (inline, named, copied) {
+            (Some(text), None, None) => {
                 fields::text(text, "text", crate::input::MAX_BYTES, mistakes).map(|written| (text.at, written, None))
             }
-            (None, Some(name)) => relative_path(name, "template", mistakes).and_then(|file| match load(&file) {
+            (None, Some(name), None) => relative_path(name, "template", mistakes).and_then(|file| match load(&file) {
                 Ok(written) => Some((name.at, written, Some(file))),
                 Err(reason) => {
                     mistakes.add(name.at, format!("template `{file}` cannot be read: {reason}"));
                     None
                 }
             }),
-            (Some(_), Some(_)) | (None, None) => {
-                mistakes.add(place, "a file has either `text` or `template` (a file beside the adapter)");
+            (None, None, Some(copied)) => {
+                let copy = template(copied, "copy", mistakes);
+                let when = optional(when, |node| condition(node, mistakes));
+                if let (Some(path), Some(copy), Some(when)) = (path, copy, when) {
+                    copies.push(FileCopy { path, copy, when });
+                }
+                continue;
+            }
+            _ => {
+                mistakes.add(
+                    place,
+                    "a file has one of `text`, `template` (a file beside the adapter) and `copy` (a file of this machine, as it is)",
+                );
                 None
             }
         };
-        paths.extend(path.clone().map(|path| (path, place)));
         let (Some(path), Some((at, template, source))) = (path, loaded) else { continue };
         let file = FileTemplate { path, template, source };
         if let Some(wrong) = compiles(file.called(), &file.template) {
@@ -383,7 +404,19 @@ fn files(
         files.push(file);
     }
     fields::distinct(paths.into_iter(), "file", mistakes);
-    (files.len() == items.len()).then_some(files)
+    (files.len().saturating_add(copies.len()) == items.len()).then_some((files, copies))
+}
+
+/// An expression over what templates see.
+fn condition(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<String> {
+    let text = fields::text(node, "when", 400, mistakes)?;
+    let wrong = match engine().compile_expression(&text) {
+        Err(error) => Some(format!("`when`: {}", why(&error, &text))),
+        Ok(_) => compiles("when", &format!("{{{{ {text} }}}}")),
+    };
+    let Some(wrong) = wrong else { return Some(text) };
+    mistakes.add(node.at, wrong);
+    None
 }
 
 /// A path that stays where it is put: relative, without `..`.
@@ -526,10 +559,15 @@ fn settings(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<BTreeMap<String,
         let help = keys
             .required("help", "one line that says what it is for", mistakes)
             .and_then(|node| fields::text(node, "help", 400, mistakes));
+        let needs = optional(keys.optional("needs"), |node| template(node, "needs", mistakes));
+        let obtain = optional(keys.optional("obtain"), |node| fields::text(node, "obtain", 400, mistakes));
         let place = keys.place("default");
         keys.finish(mistakes);
-        let (Some(default), Some(words), Some(help)) = (default, words, help) else { continue };
-        let setting = Setting { default, words, help };
+        let (Some(default), Some(words), Some(needs), Some(obtain), Some(help)) = (default, words, needs, obtain, help)
+        else {
+            continue;
+        };
+        let setting = Setting { default, words, needs, obtain, help };
         if let Some(default) = &setting.default
             && let Some(expected) = setting.refuses(default)
         {
@@ -584,7 +622,12 @@ mod tests {
     #[test_case(", contracts: x", "", "neither `capabilities` nor `lacks` (with a reason) says anything of `contracts`" ; "silent about contracts")]
     #[test_case("contracts: x", "contracts: x, tokens: x", "`tokens` is in `capabilities` and in `lacks`" ; "both")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: ../x, text: a}]\n", "`path` is `../x`; it must be a relative path" ; "path that leaves")]
-    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x}]\n", "a file has either `text` or `template`" ; "file without text")]
+    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x}]\n", "a file has one of `text`, `template` (a file beside the adapter) and `copy`" ; "file without text")]
+    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, text: a, copy: b}]\n", "7:9: a file has one of `text`, `template`" ; "text and copy")]
+    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, text: a, when: scale}]\n", "7:34: `when` is for a file that is a `copy`" ; "text with when")]
+    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, copy: b, when: scale ==}]\n", "7:34: `when`:" ; "when that is no expression")]
+    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, copy: b, when: seting.x}]\n", "template `when` uses `seting` in line 1, which is not known" ; "when with an unknown name")]
+    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nsettings: {mode: {needs: \"{{ tool }}\", help: x}}\n", "template `needs` uses `tool` in line 1" ; "needs with an unknown name")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, template: none.j2}]\n", "template `none.j2` cannot be read: no such file" ; "missing template")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, template: bad.j2}]\n", "template `bad.j2`: line 2: " ; "bad template")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nfiles: [{path: x, template: unknown.j2}]\n", "template `unknown.j2` uses `replicas` in line 2, which is not known" ; "template with an unknown name")]
@@ -609,6 +652,22 @@ mod tests {
         assert_eq!(adapter.files[0].template, "{{ replica.name }}");
         assert_eq!(adapter.files[1].template, "{{ disk }}");
         assert_eq!((adapter.files[0].called(), adapter.files[1].called()), ("good.j2", "c"));
+    }
+
+    #[test]
+    fn a_setting_that_needs_a_file_is_unmet_where_that_is_missing() {
+        let setting = "{default: 0, needs: \"{{ tools }}/lib.so\", obtain: fetch it, help: x}";
+        let mut adapter = read(&format!("{BASE}{LACKS}settings: {{clock: {setting}, other: {{help: x}}}}\n")).unwrap();
+        assert!(adapter.unmet.is_empty());
+        adapter.look_around("/tools", |place| place == "/tools/lib.so").unwrap();
+        assert!(adapter.unmet.is_empty(), "{:?}", adapter.unmet);
+        adapter.look_around("/tools", |_| false).unwrap();
+        let why = "the setting `clock` needs `/tools/lib.so`, which is not there: fetch it";
+        assert_eq!(adapter.unmet, BTreeMap::from([("clock".to_owned(), why.to_owned())]));
+        let setting = "{needs: \"{{ replica.name }}\", help: x}";
+        let mut adapter = read(&format!("{BASE}{LACKS}settings: {{clock: {setting}}}\n")).unwrap();
+        let error = adapter.look_around("/tools", |_| true).unwrap_err().to_string();
+        assert!(error.starts_with("template `needs`: line 1: undefined value"), "{error}");
     }
 
     fn with_settings(settings: &str) -> (String, deployment::Deployment) {
