@@ -3,12 +3,14 @@
 
 use super::canaries::canaries;
 use crate::claims::security::{BROKEN_POLICY, BROKEN_ROUTE};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{IDENTITY, Policy};
 use gatecrash_model::fault::{Fault, NetworkFault};
+use gatecrash_model::profile::Scalar;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         (STEADY * 2 + HOLD * 3 + polls).mul_f64(scale) + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
-    steps: single,
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -29,6 +31,24 @@ const STEADY: Duration = Duration::from_secs(10);
 const HOLD: Duration = Duration::from_secs(20);
 /// Canaries a second on each route.
 const PER_S: f64 = 20.0;
+
+/// Steps, and variants of their phases.
+const POLICY: &str = "policy";
+const STORE: &str = "store";
+const PROVIDER: &str = "provider";
+
+/// Whether the deployment says by itself that gateways ask the provider about tokens: only then that is a step which can be left out.
+fn asks_provider(deployment: &Deployment) -> bool {
+    matches!(deployment.gateway.settings.get("revocation"), Some(Scalar::Text(word)) if word == "introspection")
+}
+
+fn steps(deployment: &Deployment) -> Vec<String> {
+    let store = deployment.store.is_some().then_some(STORE);
+    let provider = asks_provider(deployment).then_some(PROVIDER);
+    let others: Vec<&str> = store.into_iter().chain(provider).collect();
+    // One step alone is the story.
+    if others.is_empty() { Vec::new() } else { named([POLICY].into_iter().chain(others)) }
+}
 
 async fn story(lab: Lab) -> Result<(), LabError> {
     let replicas = lab.replicas();
@@ -39,7 +59,39 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let streams = canaries(&lab, &replicas, PER_S);
     lab.hold(lab.scaled(STEADY)).await?;
 
-    lab.phase("inject", "policy");
+    if lab.wants(POLICY) {
+        publish_broken(&lab, &route).await?;
+    }
+
+    let stores: BTreeSet<String> =
+        lab.sites().iter().filter_map(|site| lab.deployment().store_of(&site.name)).collect();
+    let links: Vec<_> = stores.iter().flat_map(|store| lab.links("*", store)).collect();
+    if !links.is_empty() && lab.wants(STORE) {
+        lab.phase("inject", STORE);
+        let away = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
+        lab.phase("hold", STORE);
+        lab.hold(lab.scaled(HOLD)).await?;
+        lab.phase("heal", STORE);
+        lab.heal(away).await?;
+    }
+    if lab.has(Capability::TokenIntrospection) && (!asks_provider(lab.deployment()) || lab.wants(PROVIDER)) {
+        let links: Vec<_> = replicas.iter().flat_map(|replica| lab.links(&replica.name, IDENTITY)).collect();
+        lab.phase("inject", PROVIDER);
+        let away = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
+        lab.phase("hold", PROVIDER);
+        lab.hold(lab.scaled(HOLD)).await?;
+        lab.phase("heal", PROVIDER);
+        lab.heal(away).await?;
+    }
+    for stream in streams {
+        stream.stop().await;
+    }
+    Ok(())
+}
+
+/// Publishes a policy that cannot be built on `route`, and takes it back.
+async fn publish_broken(lab: &Lab, route: &str) -> Result<(), LabError> {
+    lab.phase("inject", POLICY);
     let kept = std::sync::Mutex::new(Vec::new());
     let version = lab
         .publish(|configuration| {
@@ -49,10 +101,10 @@ async fn story(lab: Lab) -> Result<(), LabError> {
             }
         })
         .await?;
-    lab.mark(BROKEN_ROUTE, &route, i64::from(version));
-    lab.phase("hold", "policy");
-    lab.hold(polls(&lab) + lab.scaled(HOLD)).await?;
-    lab.phase("heal", "policy");
+    lab.mark(BROKEN_ROUTE, route, i64::from(version));
+    lab.phase("hold", POLICY);
+    lab.hold(polls(lab) + lab.scaled(HOLD)).await?;
+    lab.phase("heal", POLICY);
     let kept = kept.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     lab.publish(|configuration| {
         for mended in configuration.routes.iter_mut().filter(|found| found.name == route) {
@@ -60,34 +112,9 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         }
     })
     .await?;
-    lab.hold(polls(&lab)).await?;
-    lab.phase("settle", "policy");
-    lab.hold(lab.scaled(STEADY)).await?;
-
-    let stores: BTreeSet<String> =
-        lab.sites().iter().filter_map(|site| lab.deployment().store_of(&site.name)).collect();
-    let links: Vec<_> = stores.iter().flat_map(|store| lab.links("*", store)).collect();
-    if !links.is_empty() {
-        lab.phase("inject", "store");
-        let away = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
-        lab.phase("hold", "store");
-        lab.hold(lab.scaled(HOLD)).await?;
-        lab.phase("heal", "store");
-        lab.heal(away).await?;
-    }
-    if lab.has(Capability::TokenIntrospection) {
-        let links: Vec<_> = replicas.iter().flat_map(|replica| lab.links(&replica.name, IDENTITY)).collect();
-        lab.phase("inject", "provider");
-        let away = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
-        lab.phase("hold", "provider");
-        lab.hold(lab.scaled(HOLD)).await?;
-        lab.phase("heal", "provider");
-        lab.heal(away).await?;
-    }
-    for stream in streams {
-        stream.stop().await;
-    }
-    Ok(())
+    lab.hold(polls(lab)).await?;
+    lab.phase("settle", POLICY);
+    lab.hold(lab.scaled(STEADY)).await
 }
 
 /// Until every replica has asked for its configuration.

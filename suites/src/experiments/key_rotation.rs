@@ -8,7 +8,7 @@
 
 use super::watches::Watch;
 use crate::claims::tokens::{JWKS_REFUSED, JWKS_SILENT, KEY_REMOVED, ROTATE};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::{join_all, try_join_all};
 use gatecrash_engine::lab::{
@@ -31,7 +31,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         let (ttl, within) = (TTL.mul_f64(scale), (TTL + MARGIN).mul_f64(scale));
         ttl * 2 + within * 5 + Duration::from_secs(8)
     },
-    steps: single,
+    // The new key is what the others build on.
+    steps: |_| named([KEY_REMOVED, JWKS_REFUSED, JWKS_SILENT]),
     options,
     run: |lab| story(lab).boxed(),
 };
@@ -130,24 +131,30 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.publish_key(2).await?;
     story.using(2).await?;
     lab.hold((story.ttl() * 2).max(story.within() + A_MOMENT)).await?;
-    lab.phase("hold", KEY_REMOVED);
-    lab.remove_key(1).await?;
-    lab.hold(story.within() + A_MOMENT).await?;
-    story.unused(1).await;
+    if lab.wants(KEY_REMOVED) {
+        lab.phase("hold", KEY_REMOVED);
+        lab.remove_key(1).await?;
+        lab.hold(story.within() + A_MOMENT).await?;
+        story.unused(1).await;
+    }
 
-    let cut = story.cut_off(JWKS_REFUSED, NetworkFault::Refuse).await?;
-    lab.publish_key(3).await?;
-    story.using(3).await?;
-    start_anew(&lab).await?;
-    lab.hold(story.ttl() + A_MOMENT).await?;
-    story.back(JWKS_REFUSED, cut).await?;
+    if lab.wants(JWKS_REFUSED) {
+        let cut = story.cut_off(JWKS_REFUSED, NetworkFault::Refuse).await?;
+        lab.publish_key(3).await?;
+        story.using(3).await?;
+        start_anew(&lab).await?;
+        lab.hold(story.ttl() + A_MOMENT).await?;
+        story.back(JWKS_REFUSED, cut).await?;
+    }
 
-    let cut = story.cut_off(JWKS_SILENT, NetworkFault::Blackhole).await?;
-    lab.publish_key(4).await?;
-    story.using(4).await?;
-    lab.remove_key(2).await?;
-    lab.hold(story.ttl() + A_MOMENT).await?;
-    story.back(JWKS_SILENT, cut).await?;
+    if lab.wants(JWKS_SILENT) {
+        let cut = story.cut_off(JWKS_SILENT, NetworkFault::Blackhole).await?;
+        lab.publish_key(4).await?;
+        story.using(4).await?;
+        lab.remove_key(2).await?;
+        lab.hold(story.ttl() + A_MOMENT).await?;
+        story.back(JWKS_SILENT, cut).await?;
+    }
 
     lab.phase("end", "");
     let Story { used, .. } = story;

@@ -2,14 +2,19 @@
 
 use super::rounds::{Rounds, Split, cluster, evenly};
 use crate::claims::quota::RESTART;
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Window};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::WindowAlignment;
 use std::time::Duration;
 
 /// The long window. Replacing replicas takes its time whatever the scale: it is never shorter than 8 s.
 const WINDOW: Window = Window { lasts: Duration::from_secs(60), at_least: Duration::from_secs(8) };
+
+/// Steps, and variants of their phases.
+const ROLLING: &str = "rolling";
+const ALL_BUT_ONE: &str = "all-but-one";
 
 /// The experiment.
 pub(crate) const EXPERIMENT: Experiment = Experiment {
@@ -25,19 +30,25 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         quota_window: deployment.control_plane.is_none().then_some(WINDOW),
         ..LabOptions::default()
     },
-    steps: single,
+    steps,
     run: |lab| Box::pin(run(lab)),
 };
+
+/// One replica cannot be all but one.
+fn steps(deployment: &Deployment) -> Vec<String> {
+    let several = deployment.sites.iter().any(|site| site.replicas >= 2);
+    if several { named([ROLLING, ALL_BUT_ONE]) } else { Vec::new() }
+}
 
 async fn run(lab: Lab) -> Result<(), LabError> {
     let mut rounds = Rounds::new(&lab)?;
     let (_, replicas) = cluster(&lab);
     lengthen(&lab, &mut rounds, &replicas).await?;
     let story = Story { lab: &lab, replicas: &replicas, split: evenly(&replicas) };
-    if story.rolling(&mut rounds).await? {
+    if lab.wants(ROLLING) && story.rolling(&mut rounds).await? {
         story.rolling(&mut rounds).await?;
     }
-    if replicas.len() >= 2 && story.all_but_one(&mut rounds).await? {
+    if replicas.len() >= 2 && lab.wants(ALL_BUT_ONE) && story.all_but_one(&mut rounds).await? {
         story.all_but_one(&mut rounds).await?;
     }
     lab.phase("final-reads", "");
@@ -70,18 +81,18 @@ impl Story<'_> {
     /// or the machine stood still.
     async fn rolling(&self, rounds: &mut Rounds) -> Result<bool, LabError> {
         let (lab, Rates { short, before, after }) = (self.lab, Rates::of(rounds));
-        lab.phase("steady", "rolling");
+        lab.phase("steady", ROLLING);
         let key = rounds.next_key().await?;
         let from = lab.now();
         rounds.open(&key);
         rounds.ask_for(&key, &self.split, before, short).await?;
-        lab.phase("inject", "rolling");
+        lab.phase("inject", ROLLING);
         for replica in self.replicas {
             lab.kill(&replica.name).await?;
             lab.restart(&replica.name, Disk::Keep).await?;
             lab.wait_ready(&replica.name, lab.ready_within()).await?;
         }
-        lab.phase("settle", "rolling");
+        lab.phase("settle", ROLLING);
         rounds.ask_for(&key, &self.split, after, short * 2).await?;
         Ok(lab.must_repeat_round(from, rounds.window, &key))
     }
@@ -89,25 +100,25 @@ impl Story<'_> {
     /// Spends 40 % of a quota, kills all replicas but one, spends on, starts them again, spends on. Whether it must be told again.
     async fn all_but_one(&self, rounds: &mut Rounds) -> Result<bool, LabError> {
         let (lab, Rates { short, before, after }) = (self.lab, Rates::of(rounds));
-        lab.phase("steady", "all-but-one");
+        lab.phase("steady", ALL_BUT_ONE);
         let key = rounds.next_key().await?;
         let from = lab.now();
         rounds.open(&key);
         rounds.ask_for(&key, &self.split, before, short).await?;
-        lab.phase("inject", "all-but-one");
+        lab.phase("inject", ALL_BUT_ONE);
         for replica in self.replicas.iter().skip(1) {
             lab.kill(&replica.name).await?;
         }
-        lab.phase("hold", "all-but-one");
+        lab.phase("hold", ALL_BUT_ONE);
         rounds.ask_for(&key, &self.split, after / 2.0, short).await?;
-        lab.phase("heal", "all-but-one");
+        lab.phase("heal", ALL_BUT_ONE);
         for replica in self.replicas.iter().skip(1) {
             lab.restart(&replica.name, Disk::Keep).await?;
         }
         for replica in self.replicas.iter().skip(1) {
             lab.wait_ready(&replica.name, lab.ready_within()).await?;
         }
-        lab.phase("settle", "all-but-one");
+        lab.phase("settle", ALL_BUT_ONE);
         rounds.ask_for(&key, &self.split, after, short).await?;
         Ok(lab.must_repeat_round(from, rounds.window, &key))
     }

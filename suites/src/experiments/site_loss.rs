@@ -2,10 +2,11 @@
 
 use super::sites::{Clients, rest, wait_back};
 use crate::claims::availability::{KILL, LINK};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use futures::future::try_join_all;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CLIENT;
 use gatecrash_model::fault::{Fault, LinkId, NetworkFault};
@@ -17,7 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::TwoSites, Capability::ReplicaFaults, Capability::NetworkFaults],
     expected: |_, scale| HELD.mul_f64(scale).max(LEAST_HELD) * 5 + Duration::from_secs(7),
     options: |_| LabOptions::default(),
-    steps: single,
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -28,6 +29,12 @@ const LEAST_HELD: Duration = Duration::from_millis(2500);
 /// Requests a second at each site.
 const RATE_PER_S: f64 = 50.0;
 
+/// Sites that share nothing have no way between them that could be cut.
+fn steps(deployment: &Deployment) -> Vec<String> {
+    let share = deployment.peering.is_some() || deployment.shares_store();
+    if share { named([KILL, LINK]) } else { Vec::new() }
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let held = lab.scaled(HELD).max(LEAST_HELD);
     let [first, second, ..] = lab.sites() else { return Err(LabError::Unknown("second site".to_owned())) };
@@ -36,26 +43,14 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let mut clients = Clients::start(&lab, RATE_PER_S)?;
     lab.hold_window(held).await?;
 
-    rest(&lab).await?;
-    lab.phase("inject", KILL);
-    let from = lab.now();
-    let links = lab.links(CLIENT, &format!("{lost}-ingress"));
-    let unreachable = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
-    let replicas = lab.replicas_of(&lost);
-    try_join_all(replicas.iter().map(|replica| lab.kill(&replica.name))).await?;
-    lab.phase("hold", KILL);
-    clients.fail_over(&lost, &other, from).await?;
-    lab.hold_window(held).await?;
-    lab.phase("heal", KILL);
-    try_join_all(replicas.iter().map(|replica| lab.restart(&replica.name, Disk::Keep))).await?;
-    wait_back(&lab, &lost).await?;
-    lab.heal(unreachable).await?;
-    clients.send(&lost, &lost);
-    lab.phase("settle", KILL);
-    lab.hold_window(held).await?;
+    if lab.wants(KILL) {
+        kill(&lab, &mut clients, &lost, &other, held).await?;
+    }
 
     let between = between_sites(&lab);
-    if between.is_empty() {
+    if !lab.wants(LINK) {
+        // A schedule leaves it out.
+    } else if between.is_empty() {
         lab.note("the sites share nothing: there is no link between them that could be cut");
     } else {
         rest(&lab).await?;
@@ -70,6 +65,28 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     }
     lab.phase("end", "");
     clients.stop().await;
+    Ok(())
+}
+
+/// The site `lost` is killed whole, its clients go to `other`, and it comes back; so long (`held`) each time.
+async fn kill(lab: &Lab, clients: &mut Clients, lost: &str, other: &str, held: Duration) -> Result<(), LabError> {
+    rest(lab).await?;
+    lab.phase("inject", KILL);
+    let from = lab.now();
+    let links = lab.links(CLIENT, &format!("{lost}-ingress"));
+    let unreachable = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
+    let replicas = lab.replicas_of(lost);
+    try_join_all(replicas.iter().map(|replica| lab.kill(&replica.name))).await?;
+    lab.phase("hold", KILL);
+    clients.fail_over(lost, other, from).await?;
+    lab.hold_window(held).await?;
+    lab.phase("heal", KILL);
+    try_join_all(replicas.iter().map(|replica| lab.restart(&replica.name, Disk::Keep))).await?;
+    wait_back(lab, lost).await?;
+    lab.heal(unreachable).await?;
+    clients.send(lost, lost);
+    lab.phase("settle", KILL);
+    lab.hold_window(held).await?;
     Ok(())
 }
 

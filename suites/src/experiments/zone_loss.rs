@@ -3,10 +3,12 @@
 use super::canaries::plain;
 use super::sites::{rest, wait_back};
 use crate::claims::availability::{FROM_STORE, WHOLE, ZONE};
-use crate::experiment::{Experiment, single};
+use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions, Target, TrafficSpec};
+use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
+use gatecrash_model::deployment::Site;
 use gatecrash_model::fault::{Fault, LinkId, NetworkFault};
 use gatecrash_model::operation::stream;
 use std::time::Duration;
@@ -17,7 +19,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::TwoReplicas, Capability::NetworkFaults],
     expected: |_, scale| HELD.mul_f64(scale).max(LEAST_HELD) * 2 + Duration::from_secs(9),
     options: |_| LabOptions::default(),
-    steps: single,
+    steps,
     run: |lab| story(lab).boxed(),
 };
 
@@ -32,10 +34,21 @@ const LEAST_AROUND: Duration = Duration::from_secs(2);
 /// Requests a second through the ingress.
 const RATE_PER_S: f64 = 100.0;
 
+/// The site that loses a zone.
+fn site_of(deployment: &Deployment) -> Option<&Site> {
+    deployment.sites.iter().find(|site| site.used_zones() >= 2)
+}
+
+/// Without a shared store there is one loss only.
+fn steps(deployment: &Deployment) -> Vec<String> {
+    let store = site_of(deployment).and_then(|site| deployment.store_of(&site.name));
+    if store.is_some() { named([WHOLE, FROM_STORE]) } else { Vec::new() }
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let (held, around) = (lab.scaled(HELD).max(LEAST_HELD), lab.scaled(AROUND).max(LEAST_AROUND));
     // A deployment without such a site is not judged: there is nothing to lose then.
-    let Some(site) = lab.sites().iter().find(|site| site.used_zones() >= 2).cloned() else {
+    let Some(site) = site_of(lab.deployment()).cloned() else {
         lab.note("no site has replicas in two zones");
         return Ok(());
     };
@@ -61,7 +74,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let from_store: Vec<LinkId> =
         store.iter().flat_map(|store| inside.iter().flat_map(|name| lab.links(name, store))).collect();
     for (variant, links) in [(WHOLE, whole), (FROM_STORE, from_store)] {
-        if links.is_empty() {
+        if links.is_empty() || !lab.wants(variant) {
             continue;
         }
         for name in &inside {
