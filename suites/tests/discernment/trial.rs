@@ -54,8 +54,20 @@ pub(crate) fn experiments(row: &Row) -> Vec<&'static str> {
 pub(crate) fn takes(row: &Row) -> Duration {
     let told = experiments(row);
     let Ok(deployment) = shape(row.needs).deployment(Vec::new()) else { return Duration::ZERO };
+    let Ok(parts) = parts(row, &deployment, &told) else { return Duration::ZERO };
     let all = experiments::all().into_iter().filter(|known| told.contains(&known.name));
-    all.map(|known| (known.expected)(&deployment, SCALE)).sum()
+    let each = all.map(|known| {
+        let whole = (known.expected)(&deployment, SCALE);
+        match parts.as_ref().map(|parts| parts.get(known.name)) {
+            None | Some(Some(Part::Whole)) => whole,
+            Some(None) => Duration::ZERO,
+            Some(Some(Part::Steps(some))) => {
+                let all = (known.steps)(&deployment).len().max(1);
+                whole.mul_f64(some.len().min(all) as f64 / all as f64)
+            }
+        }
+    });
+    each.sum()
 }
 
 /// What of them runs: the steps at which the defect shows, nothing where it is named without any, and the rest whole.
