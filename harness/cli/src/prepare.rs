@@ -10,8 +10,9 @@ use gatecrash_engine::executable::{self, Candidates};
 use gatecrash_engine::runtime::docker::DockerRuntime;
 use gatecrash_engine::runtime::process::ProcessRuntime;
 use gatecrash_engine::runtime::{Runtime, RuntimeError, RuntimeOptions};
+use gatecrash_model::adapter::Adapter;
 use gatecrash_model::schedule::Parts;
-use gatecrash_model::{Schedule, Seed};
+use gatecrash_model::{Deployment, Schedule, Seed};
 use gatecrash_suites::certify::{self, Plan, Request};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,6 +111,9 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Error> {
         .adapter
         .look_around(&tools.display().to_string(), |place| Path::new(place).is_file())
         .map_err(|error| Error::Input(format!("adapter `{}`: {error}", loaded.adapter.name)))?;
+    if let Some(why) = asked_for_in_vain(&loaded.adapter, &loaded.deployment) {
+        return Err(Error::Preflight(why));
+    }
     let runtime = choose(asked.runtime, options, &tools).await?;
 
     let request = Request {
@@ -138,6 +142,15 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Error> {
         started: Wall::of_epoch(wall_s()).rfc3339(),
         clock,
     })
+}
+
+/// What the machine lacks for a setting that the deployment gives a value of its own; experiments do without, a deployment cannot.
+fn asked_for_in_vain(adapter: &Adapter, deployment: &Deployment) -> Option<String> {
+    let own = |name: &String| {
+        let default = adapter.settings.get(name).and_then(|setting| setting.default.as_ref());
+        deployment.gateway.settings.get(name).is_some_and(|value| Some(value) != default)
+    };
+    adapter.unmet.iter().find(|(name, _)| own(name)).map(|(_, why)| why.clone())
 }
 
 /// What a schedule names is run, or it is a mistake.

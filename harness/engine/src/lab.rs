@@ -369,6 +369,9 @@ impl Lab {
 /// The setting that puts a replica's clock off, in milliseconds.
 const CLOCK_SETTING: &str = "clockOffsetMs";
 
+/// The settings that bound what a replica does at a time.
+const BOUNDS: [&str; 2] = ["concurrency", "queue"];
+
 /// The setting that makes a replica small or large.
 const SIZE_SETTING: &str = "size";
 
@@ -413,7 +416,7 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     if adapter.version_header.is_none() {
         all.remove(&Capability::ConfigurationVersion);
     }
-    if [TOKENS_SETTING, JWKS_TTL_SETTING].iter().all(|name| adapter.settings.contains_key(*name)) {
+    if [TOKENS_SETTING, JWKS_TTL_SETTING].iter().all(|name| usable(adapter, name)) {
         all.insert(Capability::PublishedKeys);
     }
     if setting(deployment, adapter, TOKENS_SETTING).as_deref() == Some(JWKS) {
@@ -421,16 +424,16 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
         all.remove(&Capability::TokenIssue);
         all.remove(&Capability::TokenRekey);
     }
-    if adapter.settings.contains_key(CLOCK_SETTING) && !adapter.unmet.contains_key(CLOCK_SETTING) {
+    if usable(adapter, CLOCK_SETTING) {
         all.insert(Capability::ClockOffset);
     }
-    if ["concurrency", "queue"].iter().all(|name| adapter.settings.contains_key(*name)) {
+    if BOUNDS.iter().all(|name| usable(adapter, name)) {
         all.insert(Capability::Concurrency);
-        if adapter.settings.contains_key(SIZE_SETTING) {
+        if usable(adapter, SIZE_SETTING) {
             all.insert(Capability::Sizes);
         }
     }
-    if adapter.settings.contains_key(REMOTE_SETTING) {
+    if usable(adapter, REMOTE_SETTING) {
         all.insert(Capability::RemoteBackend);
     }
     if adapter.token.is_none() {
@@ -453,11 +456,23 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     all
 }
 
+/// Whether experiments can use this setting: the adapter has it, and the machine what it needs.
+fn usable(adapter: &Adapter, name: &str) -> bool {
+    adapter.settings.contains_key(name) && !adapter.unmet.contains_key(name)
+}
+
 /// Why an adapter that could have `capability` does not have it on this machine, if that is so.
 #[must_use]
 pub fn unmet(adapter: &Adapter, capability: Capability) -> Option<&str> {
-    let setting = (capability == Capability::ClockOffset).then_some(CLOCK_SETTING)?;
-    adapter.unmet.get(setting).map(String::as_str)
+    let by_settings: [(Capability, &[&str]); 5] = [
+        (Capability::ClockOffset, &[CLOCK_SETTING]),
+        (Capability::PublishedKeys, &[TOKENS_SETTING, JWKS_TTL_SETTING]),
+        (Capability::Concurrency, &BOUNDS),
+        (Capability::Sizes, &[BOUNDS[0], BOUNDS[1], SIZE_SETTING]),
+        (Capability::RemoteBackend, &[REMOTE_SETTING]),
+    ];
+    let (_, settings) = by_settings.into_iter().find(|(of, _)| *of == capability)?;
+    settings.iter().find_map(|name| adapter.unmet.get(*name)).map(String::as_str)
 }
 
 /// The effective value of a setting as a word: the deployment's, else the adapter's default.

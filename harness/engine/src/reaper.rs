@@ -7,6 +7,7 @@
 
 pub mod clean;
 pub mod proc;
+pub(crate) mod shared_memory;
 pub mod sweep;
 
 use crate::clock::Clock;

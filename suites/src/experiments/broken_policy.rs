@@ -10,7 +10,6 @@ use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{IDENTITY, Policy};
 use gatecrash_model::fault::{Fault, NetworkFault};
-use gatecrash_model::profile::Scalar;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -37,17 +36,10 @@ const POLICY: &str = "policy";
 const STORE: &str = "store";
 const PROVIDER: &str = "provider";
 
-/// Whether the deployment says by itself that gateways ask the provider about tokens: only then that is a step which can be left out.
-fn asks_provider(deployment: &Deployment) -> bool {
-    matches!(deployment.gateway.settings.get("revocation"), Some(Scalar::Text(word)) if word == "introspection")
-}
-
+/// Whether the provider is asked is the gateway's to say: where it is not, that step does nothing.
 fn steps(deployment: &Deployment) -> Vec<String> {
     let store = deployment.store.is_some().then_some(STORE);
-    let provider = asks_provider(deployment).then_some(PROVIDER);
-    let others: Vec<&str> = store.into_iter().chain(provider).collect();
-    // One step alone is the story.
-    if others.is_empty() { Vec::new() } else { named([POLICY].into_iter().chain(others)) }
+    named([POLICY].into_iter().chain(store).chain([PROVIDER]))
 }
 
 async fn story(lab: Lab) -> Result<(), LabError> {
@@ -74,7 +66,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.phase("heal", STORE);
         lab.heal(away).await?;
     }
-    if lab.has(Capability::TokenIntrospection) && (!asks_provider(lab.deployment()) || lab.wants(PROVIDER)) {
+    if lab.has(Capability::TokenIntrospection) && lab.wants(PROVIDER) {
         let links: Vec<_> = replicas.iter().flat_map(|replica| lab.links(&replica.name, IDENTITY)).collect();
         lab.phase("inject", PROVIDER);
         let away = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;

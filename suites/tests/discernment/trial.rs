@@ -62,12 +62,15 @@ pub(crate) fn takes(row: &Row) -> Duration {
             None | Some(Some(Part::Whole)) => whole,
             Some(None) => Duration::ZERO,
             Some(Some(Part::Steps(some))) => {
-                let all = (known.steps)(&deployment).len().max(1);
-                whole.mul_f64(some.len().min(all) as f64 / all as f64)
+                // As plans have it: what is told before and after the steps takes about as long as one of them.
+                let all = (known.steps)(&deployment).len().saturating_add(1);
+                let some = some.len().saturating_add(1).min(all);
+                whole.mul_f64(some as f64 / all as f64)
             }
         }
     });
-    each.sum()
+    // They run side by side.
+    each.max().unwrap_or_default()
 }
 
 /// What of them runs: the steps at which the defect shows, nothing where it is named without any, and the rest whole.

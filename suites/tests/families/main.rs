@@ -101,7 +101,7 @@ static FAMILIES: [Family; 21] = [
         deployment: "flex-managed",
         scale: 0.05,
         claims: &["CON-01", "CON-02", "CON-03", "CON-04"],
-        in_containers: &["CON-01"],
+        in_containers: &["CON-01", "CFG-01"],
         needs_redis: false,
     },
     Family {
@@ -165,7 +165,7 @@ static FAMILIES: [Family; 21] = [
         deployment: "flex-managed",
         scale: 0.05,
         claims: &["CFG-02/a", "CFG-02/b", "CFG-02/c", "CFG-03", "CFG-04", "CFG-05", "CFG-06"],
-        in_containers: &["CFG-01"],
+        in_containers: &[],
         needs_redis: false,
     },
     Family {

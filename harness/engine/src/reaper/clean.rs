@@ -1,6 +1,7 @@
 //! Finds and removes everything that carries a run's marker: processes by their environment, containers and networks by label.
 
 use super::proc::{self, Marked};
+use super::shared_memory;
 use crate::clock::{Clock, sleep};
 use crate::runtime::RuntimeError;
 use crate::runtime::docker::engine;
@@ -113,6 +114,7 @@ pub(super) fn kill(found: &Marked) -> Option<Removed> {
         return None;
     }
     rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).ok()?;
+    shared_memory::remove(found.pid);
     let program = found.program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Some(Removed { kind: Kind::Process, run: found.run.clone(), name: format!("{} {program}", found.pid) })
 }

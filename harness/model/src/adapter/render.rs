@@ -107,7 +107,7 @@ pub struct Rendered {
 #[error("template `{template}`: {why}")]
 pub struct RenderError {
     /// Which: a template's file as the adapter names it, the path of a file whose text stands in the adapter, `command`,
-    /// `arguments`, `environment.NAME`, `fromExecutable`, `copy`, `when`, `needs`.
+    /// `arguments`, `environment.NAME`, `fromExecutable`, `copy of PATH`, `when of PATH`, `needs of SETTING`.
     pub template: String,
     /// Line and reason.
     pub why: String,
@@ -161,9 +161,12 @@ impl super::Adapter {
         }
         let mut copies = Vec::new();
         for file in &self.copies {
-            let wanted = file.when.as_ref().map_or(Ok(true), |when| holds(&engine, when, data.clone()))?;
+            let wanted = file.when.as_ref().map_or(Ok(true), |when| {
+                holds(&engine, when, data.clone())
+                    .map_err(|why| RenderError { template: format!("when of {}", file.path), why })
+            })?;
             // Rendered where it is not wanted, too: a mistake in it is told before any experiment wants it.
-            let place = render("copy", &file.copy)?;
+            let place = render(&format!("copy of {}", file.path), &file.copy)?;
             copies.extend(wanted.then(|| (file.path.clone(), place)));
         }
         let from_executable = from_executable.map(|path| render("fromExecutable", path)).transpose()?;
@@ -181,7 +184,7 @@ impl super::Adapter {
             let Some(needs) = &setting.needs else { continue };
             let place = engine
                 .render_named_str("needs", needs, minijinja::context! { tools, here => self.folder.as_str() })
-                .map_err(|error| RenderError { template: "needs".to_owned(), why: why(&error, needs) })?;
+                .map_err(|error| RenderError { template: format!("needs of {name}"), why: why(&error, needs) })?;
             if !is_there(&place) {
                 let obtain = setting.obtain.as_ref().map(|obtain| format!(": {obtain}")).unwrap_or_default();
                 unmet.insert(name.clone(), format!("the setting `{name}` needs `{place}`, which is not there{obtain}"));
@@ -192,11 +195,14 @@ impl super::Adapter {
     }
 }
 
-/// Whether an expression of [`super::FileCopy::when`] is true.
-fn holds(engine: &Environment<'_>, when: &str, data: minijinja::Value) -> Result<bool, RenderError> {
+/// Whether an expression of [`super::FileCopy::when`] is true, or what is wrong with it.
+fn holds(engine: &Environment<'_>, when: &str, data: minijinja::Value) -> Result<bool, String> {
     let told = engine.compile_expression(when).and_then(|expression| expression.eval(data));
-    told.map(|value| value.is_true())
-        .map_err(|error| RenderError { template: "when".to_owned(), why: why(&error, when) })
+    match told {
+        Ok(value) if value.is_undefined() => Err(format!("`{when}` is not there")),
+        Ok(value) => Ok(value.is_true()),
+        Err(error) => Err(why(&error, when)),
+    }
 }
 
 /// The template engine, the same when an adapter is checked and when it is rendered.
@@ -377,9 +383,14 @@ mod tests {
             adapter.copies = vec![copy(when)];
             assert_eq!(copied(&adapter), Ok(expected), "{when:?}");
         }
-        adapter.copies = vec![copy(Some("settings.clock != 0"))];
-        let error = copied(&adapter).unwrap_err().to_string();
-        assert!(error.starts_with("template `when`: line 1: undefined value"), "{error}");
+        for (when, expected) in [
+            ("settings.clock != 0", "template `when of lib.so`: line 1: undefined value"),
+            ("settings.clock", "template `when of lib.so`: `settings.clock` is not there"),
+        ] {
+            adapter.copies = vec![copy(Some(when))];
+            let error = copied(&adapter).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 
     #[test_case("{{ deployment.quota.window | seconds }}", "10s")]

@@ -560,7 +560,11 @@ fn settings(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<BTreeMap<String,
             .required("help", "one line that says what it is for", mistakes)
             .and_then(|node| fields::text(node, "help", 400, mistakes));
         let needs = optional(keys.optional("needs"), |node| template(node, "needs", mistakes));
-        let obtain = optional(keys.optional("obtain"), |node| fields::text(node, "obtain", 400, mistakes));
+        let obtain = keys.optional("obtain");
+        if let (Some(obtain), None) = (obtain, keys.optional("needs")) {
+            mistakes.add(obtain.at, "`obtain` is for a setting that has `needs`: it says how to get that file");
+        }
+        let obtain = optional(obtain, |node| fields::text(node, "obtain", 400, mistakes));
         let place = keys.place("default");
         keys.finish(mistakes);
         let (Some(default), Some(words), Some(needs), Some(obtain), Some(help)) = (default, words, needs, obtain, help)
@@ -634,6 +638,7 @@ mod tests {
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nsettings: {mode: {default: fast, words: [slow], help: x}}\n", "`default` is `fast`; known are `slow`" ; "default that is no word")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nsettings: {mode: {default: fast}}\n", "setting `mode` has no `help`" ; "no help")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nreadyWithin: 1\n", "`readyWithin` is 1; a duration is" ; "duration")]
+    #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nsettings: {mode: {obtain: make it, help: x}}\n", "7:27: `obtain` is for a setting that has `needs`" ; "obtain without needs")]
     #[test_case("name: mine", "nam: mine", "2:1: unknown key `nam` in an adapter" ; "unknown key")]
     #[test_case("rejectStatus: 503\n", "rejectStatus: 503\nobtain: [make]\n", "7:9: `obtain`" ; "obtain that is no text")]
     fn mistakes(from: &str, to: &str, expected: &str) {
@@ -667,7 +672,7 @@ mod tests {
         let setting = "{needs: \"{{ replica.name }}\", help: x}";
         let mut adapter = read(&format!("{BASE}{LACKS}settings: {{clock: {setting}}}\n")).unwrap();
         let error = adapter.look_around("/tools", |_| true).unwrap_err().to_string();
-        assert!(error.starts_with("template `needs`: line 1: undefined value"), "{error}");
+        assert!(error.starts_with("template `needs of clock`: line 1: undefined value"), "{error}");
     }
 
     fn with_settings(settings: &str) -> (String, deployment::Deployment) {

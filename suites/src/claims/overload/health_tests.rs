@@ -122,19 +122,23 @@ fn each_lie_breaks_it() {
 
 #[test]
 fn a_full_replica_that_serves_traffic_and_no_sample_may_say_either() {
-    let full = |by: &str| {
-        let lies = |replica: &str, variant: &str| Does { serves: replica != "eu-1" || variant != STRESS, ..FINE };
+    // `eu-1` serves no sample in one stretch, and one request more than before is answered by somebody there.
+    let full = |stretch: &str, by: &str| {
+        let lies = |replica: &str, variant: &str| Does { serves: replica != "eu-1" || variant != stretch, ..FINE };
         let mut history = story(lies);
-        history.at_ms(STRETCH + REST + 3_000);
+        let turn = (0..).zip(STRETCHES).find(|(_, (_, variant))| *variant == stretch).map(|(turn, _)| turn).unwrap();
+        history.at_ms(turn * (STRETCH + REST) + 3_000);
         let answer = Answer { status: 200, replica: by.to_owned(), ..Answer::default() };
         history.operation(call("traffic", "eu-ingress", "plain", "client-1"), Some((Effect::Ok, answer)), true);
         check(&history.build())
     };
-    assert_eq!(full("eu-1").observed(), Observed::Holds);
+    assert_eq!(full(STRESS, "eu-1").observed(), Observed::Holds);
     // Nobody says who answered: it may have been this one.
-    assert_eq!(full("").observed(), Observed::Holds);
-    let other = full("eu-2");
-    assert_eq!(first(&other), "ready, and nothing was served", "{other:?}");
+    assert_eq!(full(STRESS, "").observed(), Observed::Holds);
+    for (stretch, by) in [(STRESS, "eu-2"), (STORE_AWAY, "eu-1"), (STORE_AWAY, "")] {
+        let verdict = full(stretch, by);
+        assert_eq!(first(&verdict), "ready, and nothing was served", "{stretch} by `{by}`: {verdict:?}");
+    }
 }
 
 #[test]

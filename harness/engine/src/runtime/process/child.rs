@@ -1,6 +1,6 @@
 //! One child process: spawned, signalled through its pidfd, and reaped by one task.
 
-use crate::reaper::proc;
+use crate::reaper::{proc, shared_memory};
 use crate::runtime::{RuntimeError, State, files::failed};
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, Signal as Os};
@@ -36,6 +36,7 @@ impl Child {
                 Ok(status) => in_words(status),
                 Err(error) => format!("an unknown status ({error})"),
             };
+            shared_memory::remove(pid.as_raw_nonzero().get().unsigned_abs());
             tell.send_replace(Some(how));
         });
         Ok(Self { pid, pidfd, ended })
