@@ -11,7 +11,7 @@ mod together;
 
 pub use contradictions::{Contradiction, contradictions};
 pub use judge::{CheckError, Checked, check, decide, save};
-pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan};
+pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan, takes};
 
 use crate::experiment::Experiment;
 use futures::FutureExt as _;

@@ -369,14 +369,20 @@ impl Lab {
 /// The setting that puts a replica's clock off, in milliseconds.
 const CLOCK_SETTING: &str = "clockOffsetMs";
 
-/// The settings that bound what a replica does at a time.
-const BOUNDS: [&str; 2] = ["concurrency", "queue"];
-
 /// The setting that makes a replica small or large.
 const SIZE_SETTING: &str = "size";
 
 /// The setting with which routes may have their backend in another site.
 const REMOTE_SETTING: &str = "remoteBackend";
+
+/// What an adapter can do if it has all of these settings, and this machine what they need.
+const BY_SETTINGS: [(Capability, &[&str]); 5] = [
+    (Capability::PublishedKeys, &[TOKENS_SETTING, JWKS_TTL_SETTING]),
+    (Capability::ClockOffset, &[CLOCK_SETTING]),
+    (Capability::Concurrency, &["concurrency", "queue"]),
+    (Capability::Sizes, &["concurrency", "queue", SIZE_SETTING]),
+    (Capability::RemoteBackend, &[REMOTE_SETTING]),
+];
 
 /// Value of the setting `revocation` with which the gateway asks the identity provider about tokens.
 const INTROSPECTION: &str = "introspection";
@@ -416,25 +422,14 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     if adapter.version_header.is_none() {
         all.remove(&Capability::ConfigurationVersion);
     }
-    if [TOKENS_SETTING, JWKS_TTL_SETTING].iter().all(|name| usable(adapter, name)) {
-        all.insert(Capability::PublishedKeys);
-    }
+    let usable = |name: &&str| adapter.settings.contains_key(*name) && !adapter.unmet.contains_key(*name);
+    all.extend(
+        BY_SETTINGS.iter().filter(|(_, settings)| settings.iter().all(usable)).map(|(capability, _)| *capability),
+    );
     if setting(deployment, adapter, TOKENS_SETTING).as_deref() == Some(JWKS) {
         // Whoever issues tokens has the private key: that is the identity provider alone.
         all.remove(&Capability::TokenIssue);
         all.remove(&Capability::TokenRekey);
-    }
-    if usable(adapter, CLOCK_SETTING) {
-        all.insert(Capability::ClockOffset);
-    }
-    if BOUNDS.iter().all(|name| usable(adapter, name)) {
-        all.insert(Capability::Concurrency);
-        if usable(adapter, SIZE_SETTING) {
-            all.insert(Capability::Sizes);
-        }
-    }
-    if usable(adapter, REMOTE_SETTING) {
-        all.insert(Capability::RemoteBackend);
     }
     if adapter.token.is_none() {
         all.remove(&Capability::TokenIssue);
@@ -456,22 +451,10 @@ pub fn capabilities(deployment: &Deployment, adapter: &Adapter, runtime: &[Capab
     all
 }
 
-/// Whether experiments can use this setting: the adapter has it, and the machine what it needs.
-fn usable(adapter: &Adapter, name: &str) -> bool {
-    adapter.settings.contains_key(name) && !adapter.unmet.contains_key(name)
-}
-
 /// Why an adapter that could have `capability` does not have it on this machine, if that is so.
 #[must_use]
 pub fn unmet(adapter: &Adapter, capability: Capability) -> Option<&str> {
-    let by_settings: [(Capability, &[&str]); 5] = [
-        (Capability::ClockOffset, &[CLOCK_SETTING]),
-        (Capability::PublishedKeys, &[TOKENS_SETTING, JWKS_TTL_SETTING]),
-        (Capability::Concurrency, &BOUNDS),
-        (Capability::Sizes, &[BOUNDS[0], BOUNDS[1], SIZE_SETTING]),
-        (Capability::RemoteBackend, &[REMOTE_SETTING]),
-    ];
-    let (_, settings) = by_settings.into_iter().find(|(of, _)| *of == capability)?;
+    let (_, settings) = BY_SETTINGS.iter().find(|(of, _)| *of == capability)?;
     settings.iter().find_map(|name| adapter.unmet.get(*name)).map(String::as_str)
 }
 

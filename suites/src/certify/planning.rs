@@ -11,7 +11,7 @@ use gatecrash_model::profile::{Resolved, Scalar};
 use gatecrash_model::run_record::LeftOut;
 use gatecrash_model::schedule::{self, Part};
 use gatecrash_model::verdict::Declared;
-use gatecrash_model::{Claim, ClaimId};
+use gatecrash_model::{Claim, ClaimId, Deployment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -79,10 +79,10 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
         // Whoever cannot revoke at a replica says why; the provider is asked or not by a setting.
         let told = if *capability == Capability::RevocableTokens { Capability::TokenRevocation } else { *capability };
         let reason = request.adapter.lacks.get(&told).map(String::as_str).or_else(|| unmet(&request.adapter, told));
-        let reason = reason.map(str::to_owned);
-        Some(reason.unwrap_or_else(|| {
-            format!("neither the deployment, its gateway nor the runtime has `{}`", words(*capability))
-        }))
+        Some(reason.map_or_else(
+            || format!("neither the deployment, its gateway nor the runtime has `{}`", words(*capability)),
+            str::to_owned,
+        ))
     };
     let possible: Vec<Experiment> =
         experiments::all().into_iter().filter(|experiment| lacks(experiment.needs).is_none()).collect();
@@ -139,24 +139,30 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
 
 /// The experiment with what of it runs; `None` if nothing does.
 fn planned_part(experiment: Experiment, request: &Request) -> Option<PlannedExperiment> {
-    // Before its story a lab waits for a group's first primary.
-    let formed = request.deployment.peering.as_ref().map_or(Duration::ZERO, Peering::formed_within);
-    let whole = formed.mul_f64(request.scale) + (experiment.expected)(&request.deployment, request.scale);
     let part = match &request.parts {
         None => Part::Whole,
         Some(parts) => parts.get(experiment.name)?.clone(),
     };
-    let expected = match &part {
+    let expected = takes(&experiment, &part, &request.deployment, request.scale);
+    Some(PlannedExperiment { experiment, expected, part })
+}
+
+/// About how long `part` of an experiment takes.
+#[must_use]
+pub fn takes(experiment: &Experiment, part: &Part, deployment: &Deployment, scale: f64) -> Duration {
+    // Before its story a lab waits for a group's first primary.
+    let formed = deployment.peering.as_ref().map_or(Duration::ZERO, Peering::formed_within);
+    let whole = formed.mul_f64(scale) + (experiment.expected)(deployment, scale);
+    match part {
         Part::Whole => whole,
         // What is told before and after the steps takes about as long as one of them.
         Part::Steps(run) => {
-            let there = (experiment.steps)(&request.deployment);
+            let there = (experiment.steps)(deployment);
             let [run, all] = [there.iter().filter(|step| run.contains(*step)).count(), there.len()]
                 .map(|steps| u32::try_from(steps).unwrap_or(u32::MAX).saturating_add(1));
             whole.saturating_mul(run) / all
         }
-    };
-    Some(PlannedExperiment { experiment, expected, part })
+    }
 }
 
 /// Those that begin and end together, batch by batch, when nothing else runs any more; and those that begin whenever there is room.

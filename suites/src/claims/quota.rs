@@ -28,6 +28,8 @@ use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter,
 pub(crate) const SHARED: &str = "quota-shared";
 /// Name of the experiment that replaces all replicas in the middle of a window.
 pub(crate) const RESTART: &str = "quota-restart";
+/// Its step, and variant of its phases, in which one replica is left.
+pub(crate) const ALL_BUT_ONE: &str = "all-but-one";
 /// Name of the experiment that takes the store away.
 pub(crate) const STORE_LOSS: &str = "store-loss";
 /// Name of the experiment in which the store stub misbehaves.

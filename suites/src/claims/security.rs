@@ -27,6 +27,10 @@ const SEC_01: Claim = Claim {
 
 /// Name of the experiment in which a policy cannot be built, and then what policies need is away.
 pub(crate) const BROKEN_POLICY: &str = "broken-policy";
+/// Its steps, and variants of their phases: a policy cannot be built, the shared store is away, the identity provider is.
+pub(crate) const POLICY: &str = "policy";
+pub(crate) const STORE: &str = "store";
+pub(crate) const PROVIDER: &str = "provider";
 /// Mark: a configuration was published in which a policy of this route cannot be built.
 pub(crate) const BROKEN_ROUTE: &str = "broken-route";
 

@@ -2,14 +2,14 @@
 //! Who gets in, and do the other routes go on? Read by SEC-02.
 
 use super::canaries::canaries;
-use crate::claims::security::{BROKEN_POLICY, BROKEN_ROUTE};
+use crate::claims::security::{BROKEN_POLICY, BROKEN_ROUTE, POLICY, PROVIDER, STORE};
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
 use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{IDENTITY, Policy};
-use gatecrash_model::fault::{Fault, NetworkFault};
+use gatecrash_model::fault::{Fault, LinkId, NetworkFault};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -30,11 +30,6 @@ const STEADY: Duration = Duration::from_secs(10);
 const HOLD: Duration = Duration::from_secs(20);
 /// Canaries a second on each route.
 const PER_S: f64 = 20.0;
-
-/// Steps, and variants of their phases.
-const POLICY: &str = "policy";
-const STORE: &str = "store";
-const PROVIDER: &str = "provider";
 
 /// Whether the provider is asked is the gateway's to say: where it is not, that step does nothing.
 fn steps(deployment: &Deployment) -> Vec<String> {
@@ -59,21 +54,11 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.sites().iter().filter_map(|site| lab.deployment().store_of(&site.name)).collect();
     let links: Vec<_> = stores.iter().flat_map(|store| lab.links("*", store)).collect();
     if !links.is_empty() && lab.wants(STORE) {
-        lab.phase("inject", STORE);
-        let away = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
-        lab.phase("hold", STORE);
-        lab.hold(lab.scaled(HOLD)).await?;
-        lab.phase("heal", STORE);
-        lab.heal(away).await?;
+        refuse(&lab, STORE, links).await?;
     }
     if lab.has(Capability::TokenIntrospection) && lab.wants(PROVIDER) {
-        let links: Vec<_> = replicas.iter().flat_map(|replica| lab.links(&replica.name, IDENTITY)).collect();
-        lab.phase("inject", PROVIDER);
-        let away = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
-        lab.phase("hold", PROVIDER);
-        lab.hold(lab.scaled(HOLD)).await?;
-        lab.phase("heal", PROVIDER);
-        lab.heal(away).await?;
+        let asking = replicas.iter().flat_map(|replica| lab.links(&replica.name, IDENTITY));
+        refuse(&lab, PROVIDER, asking.collect()).await?;
     }
     for stream in streams {
         stream.stop().await;
@@ -107,6 +92,16 @@ async fn publish_broken(lab: &Lab, route: &str) -> Result<(), LabError> {
     lab.hold(polls(lab)).await?;
     lab.phase("settle", POLICY);
     lab.hold(lab.scaled(STEADY)).await
+}
+
+/// What policies need is away for a while.
+async fn refuse(lab: &Lab, variant: &str, links: Vec<LinkId>) -> Result<(), LabError> {
+    lab.phase("inject", variant);
+    let away = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
+    lab.phase("hold", variant);
+    lab.hold(lab.scaled(HOLD)).await?;
+    lab.phase("heal", variant);
+    lab.heal(away).await
 }
 
 /// Until every replica has asked for its configuration.

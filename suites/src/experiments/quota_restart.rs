@@ -1,7 +1,7 @@
 //! Does a counter outlive the replicas that count? In one long window: spend 40 %, replace every replica one by one, spend on.
 
 use super::rounds::{Rounds, Split, cluster, evenly};
-use crate::claims::quota::RESTART;
+use crate::claims::quota::{ALL_BUT_ONE, RESTART};
 use crate::experiment::{Experiment, named};
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Window};
 use gatecrash_model::Deployment;
@@ -12,9 +12,8 @@ use std::time::Duration;
 /// The long window. Replacing replicas takes its time whatever the scale: it is never shorter than 8 s.
 const WINDOW: Window = Window { lasts: Duration::from_secs(60), at_least: Duration::from_secs(8) };
 
-/// Steps, and variants of their phases.
+/// The other step, and variant of its phases.
 const ROLLING: &str = "rolling";
-const ALL_BUT_ONE: &str = "all-but-one";
 
 /// The experiment.
 pub(crate) const EXPERIMENT: Experiment = Experiment {

@@ -47,21 +47,8 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         kill(&lab, &mut clients, &lost, &other, held).await?;
     }
 
-    let between = between_sites(&lab);
-    if !lab.wants(LINK) {
-        // A schedule leaves it out.
-    } else if between.is_empty() {
-        lab.note("the sites share nothing: there is no link between them that could be cut");
-    } else {
-        rest(&lab).await?;
-        lab.phase("inject", LINK);
-        let cut = lab.inject(Fault::Network { links: between, what: NetworkFault::Blackhole }).await?;
-        lab.phase("hold", LINK);
-        lab.hold_window(held).await?;
-        lab.phase("heal", LINK);
-        lab.heal(cut).await?;
-        lab.phase("settle", LINK);
-        lab.hold_window(held).await?;
+    if lab.wants(LINK) {
+        cut(&lab, held).await?;
     }
     lab.phase("end", "");
     clients.stop().await;
@@ -86,6 +73,25 @@ async fn kill(lab: &Lab, clients: &mut Clients, lost: &str, other: &str, held: D
     lab.heal(unreachable).await?;
     clients.send(lost, lost);
     lab.phase("settle", KILL);
+    lab.hold_window(held).await?;
+    Ok(())
+}
+
+/// The ways between the sites are cut, if they share anything.
+async fn cut(lab: &Lab, held: Duration) -> Result<(), LabError> {
+    let between = between_sites(lab);
+    if between.is_empty() {
+        lab.note("the sites share nothing: there is no link between them that could be cut");
+        return Ok(());
+    }
+    rest(lab).await?;
+    lab.phase("inject", LINK);
+    let cut = lab.inject(Fault::Network { links: between, what: NetworkFault::Blackhole }).await?;
+    lab.phase("hold", LINK);
+    lab.hold_window(held).await?;
+    lab.phase("heal", LINK);
+    lab.heal(cut).await?;
+    lab.phase("settle", LINK);
     lab.hold_window(held).await?;
     Ok(())
 }

@@ -31,6 +31,7 @@ use gatecrash_suites::experiments;
 use libtest_mimic::{Arguments, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Trials side by side where the arguments do not say, if the machine has room for so many: most of the time a trial waits.
 const SIDE_BY_SIDE: usize = 4;
@@ -72,19 +73,16 @@ fn main() -> ExitCode {
         let told = Trial::test(name, move || trial::conforms(&shape, &experiments, &must));
         (at_once, told.with_ignored_flag(true))
     });
+    let mut rows: Vec<_> =
+        rows.into_iter().map(|row| (trial::takes(&row), at_once(&trial::experiments(&row)), row)).collect();
     let told = one_for_each_claim(&rows);
-    let mut defects: Vec<_> = rows
-        .into_iter()
-        .map(|row| {
-            let name = format!("defect::{}", row.defect.name());
-            let again = !told.contains(row.defect.name());
-            let (takes, at_once) = (trial::takes(&row), at_once(&trial::experiments(&row)));
-            (takes, at_once, Trial::test(name, move || trial::is_caught(&row)).with_ignored_flag(again))
-        })
-        .collect();
     // The longest first: at the end nothing runs beside them.
-    defects.sort_by_key(|(takes, ..)| std::cmp::Reverse(*takes));
-    let defects = defects.into_iter().map(|(_, at_once, trial)| (at_once, trial));
+    rows.sort_by_key(|(takes, ..)| std::cmp::Reverse(*takes));
+    let defects = rows.into_iter().map(|(_, at_once, row)| {
+        let name = format!("defect::{}", row.defect.name());
+        let again = !told.contains(row.defect.name());
+        (at_once, Trial::test(name, move || trial::is_caught(&row)).with_ignored_flag(again))
+    });
     let mut trials: BTreeMap<usize, Vec<Trial>> = BTreeMap::new();
     for (at_once, trial) in conforming.chain(defects) {
         trials.entry(at_once).or_default().push(trial);
@@ -121,16 +119,15 @@ fn at_once(told: &[&str]) -> usize {
 
 /// Names of the defects that are told in every test run: together they must be caught by each claim that must catch any, and next is always the one that
 /// takes the least time for each claim that none before it had.
-fn one_for_each_claim(rows: &[Row]) -> BTreeSet<&'static str> {
-    // Who waits for others takes their time, too.
-    let weighs = |row: &Row| trial::takes(row).as_secs_f64() / at_once(&trial::experiments(row)) as f64;
-    let mut left: Vec<(&Row, f64)> = rows.iter().map(|row| (row, weighs(row))).collect();
+fn one_for_each_claim(rows: &[(Duration, usize, Row)]) -> BTreeSet<&'static str> {
     let (mut caught, mut told) = (BTreeSet::new(), BTreeSet::new());
     loop {
         let new = |row: &Row| row.must().filter(|claim| !caught.contains(claim)).count();
-        left.retain(|(row, _)| new(row) > 0);
-        let price = |(row, weight): &(&Row, f64)| weight / new(row) as f64;
-        let Some((row, _)) = left.iter().min_by(|a, b| price(a).total_cmp(&price(b))).copied() else { return told };
+        // Who waits for others takes their time, too.
+        let price =
+            |(takes, at_once, row): &&(Duration, usize, Row)| takes.as_secs_f64() / *at_once as f64 / new(row) as f64;
+        let left = rows.iter().filter(|(.., row)| new(row) > 0);
+        let Some((.., row)) = left.min_by(|a, b| price(a).total_cmp(&price(b))) else { return told };
         caught.extend(row.must());
         told.insert(row.defect.name());
     }

@@ -18,7 +18,7 @@ use gatecrash_model::run_record::{ClaimRecord, RunRecord};
 use gatecrash_model::schedule::{Part, Parts};
 use gatecrash_model::verdict::{Declared, Observed};
 use gatecrash_model::{Deployment, Profile, Seed, Verdict};
-use gatecrash_suites::certify::{Progress, Request, Stage, plan, run};
+use gatecrash_suites::certify::{self, Progress, Request, Stage, plan, run};
 use gatecrash_suites::{claims, experiments};
 use libtest_mimic::Failed;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,18 +56,9 @@ pub(crate) fn takes(row: &Row) -> Duration {
     let Ok(deployment) = shape(row.needs).deployment(Vec::new()) else { return Duration::ZERO };
     let Ok(parts) = parts(row, &deployment, &told) else { return Duration::ZERO };
     let all = experiments::all().into_iter().filter(|known| told.contains(&known.name));
-    let each = all.map(|known| {
-        let whole = (known.expected)(&deployment, SCALE);
-        match parts.as_ref().map(|parts| parts.get(known.name)) {
-            None | Some(Some(Part::Whole)) => whole,
-            Some(None) => Duration::ZERO,
-            Some(Some(Part::Steps(some))) => {
-                // As plans have it: what is told before and after the steps takes about as long as one of them.
-                let all = (known.steps)(&deployment).len().saturating_add(1);
-                let some = some.len().saturating_add(1).min(all);
-                whole.mul_f64(some as f64 / all as f64)
-            }
-        }
+    let each = all.filter_map(|known| {
+        let part = parts.as_ref().map_or(Some(&Part::Whole), |parts| parts.get(known.name))?;
+        Some(certify::takes(&known, part, &deployment, SCALE))
     });
     // They run side by side.
     each.max().unwrap_or_default()

@@ -559,11 +559,11 @@ fn settings(node: &Node, mistakes: &mut Mistakes<'_>) -> Option<BTreeMap<String,
         let help = keys
             .required("help", "one line that says what it is for", mistakes)
             .and_then(|node| fields::text(node, "help", 400, mistakes));
-        let needs = optional(keys.optional("needs"), |node| template(node, "needs", mistakes));
-        let obtain = keys.optional("obtain");
-        if let (Some(obtain), None) = (obtain, keys.optional("needs")) {
+        let (needs, obtain) = (keys.optional("needs"), keys.optional("obtain"));
+        if let (None, Some(obtain)) = (needs, obtain) {
             mistakes.add(obtain.at, "`obtain` is for a setting that has `needs`: it says how to get that file");
         }
+        let needs = optional(needs, |node| template(node, "needs", mistakes));
         let obtain = optional(obtain, |node| fields::text(node, "obtain", 400, mistakes));
         let place = keys.place("default");
         keys.finish(mistakes);

@@ -98,8 +98,7 @@ impl<'h> Asked<'h> {
 
     /// Whether traffic that `replica` may have answered reached an upstream in `from..=to` (ns): what nobody says of whom it was may have been this one's.
     fn passed(&self, replica: Name, from: u64, to: u64) -> bool {
-        let within = self.traffic.iter().filter(|(at, _)| (from..=to).contains(at));
-        within.into_iter().any(|(_, by)| by.is_none_or(|name| name == replica))
+        self.traffic.iter().any(|(at, by)| (from..=to).contains(at) && by.is_none_or(|name| name == replica))
     }
 
     /// What `replica` served in `from..=to` (ns), by its samples.

@@ -1,7 +1,7 @@
 //! QUO-05: does a counter survive when every replica is replaced in the middle of its window?
 
-use super::RESTART;
 use super::rounds::{Round, Rule, Tally, against_bound, rounds, starved};
+use super::{ALL_BUT_ONE, RESTART};
 use crate::claims::common::{count, doubt, late_doubt, len, unless};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::history::{EventKind, ReplicaState};
@@ -75,7 +75,7 @@ pub(super) fn survives_replacement(scope: &Scope<'_>) -> Verdict {
             continue;
         }
         // "Kill all but one" leaves one on purpose; everything else replaces all.
-        let spared = usize::from(history.text(round.variant) == "all-but-one");
+        let spared = usize::from(history.text(round.variant) == ALL_BUT_ONE);
         let whole = replacement.replaced + spared >= replacement.replicas;
         let enough = demand.saturating_add(spent) >= rule.quota.saturating_mul(rule.fillings) && demand > 0;
         if !whole || !enough || spent == 0 {

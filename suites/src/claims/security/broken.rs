@@ -1,6 +1,6 @@
 //! SEC-02: who gets in where a policy cannot be built or what it needs is away, and do the other routes notice?
 
-use super::{BROKEN_POLICY, BROKEN_ROUTE};
+use super::{BROKEN_POLICY, BROKEN_ROUTE, POLICY, PROVIDER, STORE};
 use crate::claims::common::{count, decided_by, doubt, phases, stream, unless};
 use crate::claims::draining::Failures;
 use crate::claims::lives::{Offences, status};
@@ -25,7 +25,7 @@ pub(super) fn sec_02(scope: &Scope<'_>) -> Verdict {
             phases.iter().filter(|phase| history.text(phase.phase) == "hold" && history.text(phase.variant) == variant);
         held.map(|phase| (phase.from, phase.to)).collect()
     };
-    let (policy, store, provider) = (of("policy"), of("store"), of("provider"));
+    let (policy, store, provider) = (of(POLICY), of(STORE), of(PROVIDER));
     let within = |windows: &[(u64, u64)], at: u64| windows.iter().any(|(from, to)| (*from..*to).contains(&at));
     let broken = history.marks(BROKEN_ROUTE).next().map(|(_, route, ..)| route);
     let (mut on_broken, mut judged, mut unexplained) = (0_u64, 0_u64, 0_u64);
