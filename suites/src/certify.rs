@@ -396,6 +396,7 @@ fn ended_by(error: &LabError, at_bring_up: bool) -> Ended {
         | LabError::Control(_)
         | LabError::Render { .. }
         | LabError::NotReady { .. }
+        | LabError::Illegal { .. }
         | LabError::Unknown(_)
             if at_bring_up =>
         {
@@ -406,6 +407,7 @@ fn ended_by(error: &LabError, at_bring_up: bool) -> Ended {
         | LabError::Control(_)
         | LabError::Render { .. }
         | LabError::NotReady { .. }
+        | LabError::Illegal { .. }
         | LabError::Unknown(_) => Ended::Cut(chain(error)),
     }
 }

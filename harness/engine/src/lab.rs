@@ -177,6 +177,14 @@ pub enum LabError {
         /// The last lines of its log, each on a line of its own.
         log: String,
     },
+    /// A number of a fault is outside its range.
+    #[error("fault of `{name}`")]
+    Illegal {
+        /// The component.
+        name: String,
+        /// Which number.
+        source: gatecrash_model::fault::IllegalFault,
+    },
     /// The experiment named something that the deployment does not have.
     #[error("the deployment has no `{0}`")]
     Unknown(String),

@@ -1,13 +1,14 @@
 //! Brings the components of a deployment up and down, gives their addresses, kills, pauses and
 //! restarts them. What a runtime cannot do is said by [`Runtime::capabilities`], never silently skipped.
 
+pub(crate) mod control_group;
 pub mod docker;
 pub mod files;
 pub mod process;
 
 use futures::future::BoxFuture;
 use gatecrash_model::claim::Capability;
-use gatecrash_model::fixture::Role;
+use gatecrash_model::fixture::{BurnerConfig, Role};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -139,6 +140,26 @@ pub enum Signal {
     Resume,
 }
 
+/// What a limit of processor time did so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttling {
+    /// Periods in which there was something to do.
+    pub periods: u64,
+    /// Of these, in how many the component stood still because its time was used up.
+    pub throttled: u64,
+    /// For how long in all; added up over cores.
+    pub waited: Duration,
+}
+
+/// Seconds after which a burner stops by itself, should nobody be left to stop it.
+const BURNER_AT_MOST_S: u64 = 1_800;
+
+/// What a burner is told that finds its own file at `place`.
+fn burner_config(place: PathBuf) -> Result<Vec<u8>, RuntimeError> {
+    serde_json::to_vec(&BurnerConfig { while_there: place, at_most_s: BURNER_AT_MOST_S })
+        .map_err(|source| files::failed("writing a burner's configuration".to_owned(), source))
+}
+
 /// Why a runtime could not do what it was asked. All of these are preflight problems or our own fault, never a verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -253,7 +274,8 @@ pub trait Runtime: Send + Sync {
     /// `process` or `docker`.
     fn name(&self) -> &'static str;
 
-    /// What it can do beyond starting: [`Capability::ReplicaFaults`], [`Capability::ReplicaDisk`], [`Capability::NetworkFaults`].
+    /// What it can do beyond starting: [`Capability::ReplicaFaults`], [`Capability::ReplicaDisk`], [`Capability::NetworkFaults`],
+    /// [`Capability::ProcessorPressure`].
     fn capabilities(&self) -> Vec<Capability>;
 
     /// One sentence each for the report: engine and API version, what was found.
@@ -309,6 +331,21 @@ pub trait Runtime: Send + Sync {
 
     /// Files, sockets and pipes that the component has open now; `None` if that cannot be seen.
     fn open_files<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<u64>>;
+
+    /// Presses on the processor of a component that runs: from here on it and a burner of ours share so many thousandths of a core (at least
+    /// 10). Only where there is [`Capability::ProcessorPressure`]. What was pressed before is released first.
+    fn press<'a>(
+        &'a self,
+        network: &'a Network,
+        name: &'a str,
+        millicores: u32,
+    ) -> BoxFuture<'a, Result<(), RuntimeError>>;
+
+    /// Takes the pressure away, also from one that has ended; nothing is done to one that is not pressed.
+    fn release<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>>;
+
+    /// What the kernel counts of the limit of a component's processor time; `None` where it has no limit, or nobody can say.
+    fn throttling<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<Throttling>>;
 
     /// The last lines of its log, joined by newlines; empty if there is none.
     fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String>;

@@ -12,10 +12,11 @@
 
 use gatecrash_engine::clock::{Clock, sleep};
 use gatecrash_engine::reaper::{self, Reaper, ReaperOptions};
-use gatecrash_engine::runtime::docker::{DockerRuntime, engine};
+use gatecrash_engine::runtime::docker::{DockerRuntime, engine, image_from_executable};
 use gatecrash_engine::runtime::{
     Component, Network, Program, RedisAs, Runtime, RuntimeError, RuntimeOptions, Signal, State, files,
 };
+use gatecrash_model::claim::Capability;
 use gatecrash_model::fixture::Role;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     match as_words.as_slice() {
         ["fixture", "reaper", ..] => return reaper::main(words.get(2..).unwrap_or_default()),
         ["fixture", "probe", "--config", config] => return probe(config),
+        ["fixture", "burner", "--config", config] => return burn(Path::new(config)),
         ["fixture", _, "--config", config] => return serve(config),
         ["victim", run, folder, count] => return victim(run, Path::new(folder), count.parse().expect("a number")),
         ["no-engine"] => return no_engine(),
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
     let mut tests = vec![
         test("a_life_of_containers", || runtime().block_on(life())),
         test("a_bypass_is_found", || runtime().block_on(bypass())),
+        test("a_pressed_container_shares_what_there_is_until_it_is_released", || runtime().block_on(pressed())),
         test("redis_answers_where_it_is_there", || runtime().block_on(redis())),
         test("a_killed_harness_leaves_no_container", || runtime().block_on(killed())),
     ];
@@ -104,6 +107,14 @@ fn probe(config: &str) -> ExitCode {
         })
         .collect();
     println!("{}", serde_json::json!({ "probed": probed }));
+    ExitCode::SUCCESS
+}
+
+/// In a container: computes as long as its configuration is there.
+fn burn(config: &Path) -> ExitCode {
+    while config.exists() {
+        std::hint::black_box((0..10_000).map(std::hint::black_box).sum::<u64>());
+    }
     ExitCode::SUCCESS
 }
 
@@ -216,6 +227,49 @@ async fn life() {
     assert_eq!(labelled("rdocklife").await, []);
     assert_eq!(docker.log_tail(&network, "eu-3", 1).await, "serving \"eu-3\"", "logs outlive containers");
     docker.tear_down(&network).await.expect("a second tear-down");
+}
+
+/// How many periods there were, and in how many the time was used up, while half a second passed.
+async fn counted(docker: &DockerRuntime, network: &Network, name: &str) -> (u64, u64) {
+    let before = docker.throttling(network, name).await.expect("the engine counts");
+    sleep(Duration::from_millis(500)).await;
+    let after = docker.throttling(network, name).await.expect("the engine counts");
+    (after.periods - before.periods, after.throttled - before.throttled)
+}
+
+/// In an image of ours, and in one that is not: nothing but `sleep` and its libraries.
+async fn pressed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let docker = guarded("rdockpres", folder.path()).await;
+    if !docker.capabilities().contains(&Capability::ProcessorPressure) {
+        assert!(docker.environment().iter().any(|line| line.starts_with("no pressure")));
+        return;
+    }
+    let network = docker.network("lab").await.expect("a network");
+    let all = start(&docker, &network, 1).await;
+    let image =
+        image_from_executable("gatecrash-sleep", Path::new("/bin/sleep"), folder.path()).await.expect("an image");
+    let arguments = ["/sleep", "60"].map(str::to_owned).to_vec();
+    let foreign = Program::Image { image, from_executable: None, arguments, init: true };
+    docker.start(&network, &Component { program: foreign, ..component("eu-9") }).await.expect("a container");
+    for name in ["eu-1", "eu-9"] {
+        docker.press(&network, name, 100).await.expect("pressure");
+        let (periods, throttled) = counted(&docker, &network, name).await;
+        assert!(periods >= 2 && throttled * 2 > periods, "`{name}`: {throttled} of {periods}");
+        docker.release(&network, name).await.expect("a release");
+        assert_eq!(counted(&docker, &network, name).await.1, 0, "`{name}`");
+        assert_eq!(docker.state(&network, name).await, State::Running);
+        docker.release(&network, name).await.expect("a second release");
+    }
+    let (_, address, _) = all.first().expect("eu-1");
+    assert_eq!(answer(*address).await, "start 1", "it was never started again");
+    docker.press(&network, "eu-1", 100).await.expect("pressure");
+    docker.signal(&network, "eu-1", Signal::Kill).await.expect("a kill");
+    docker.release(&network, "eu-1").await.expect("a release of what has ended");
+    assert!(matches!(docker.press(&network, "eu-1", 100).await, Err(RuntimeError::State { .. })));
+    docker.press(&network, "eu-9", 100).await.expect("pressure");
+    docker.tear_down(&network).await.expect("a tear-down of what is pressed");
+    assert_eq!(labelled("rdockpres").await, []);
 }
 
 /// The same check on a network that lets containers talk to each other: it must find that.

@@ -4,10 +4,11 @@
 
 use gatecrash_engine::clock::{Clock, sleep};
 use gatecrash_engine::executable::find;
+use gatecrash_engine::reaper::clean::Kind;
 use gatecrash_engine::reaper::proc::{self, Identity};
 use gatecrash_engine::reaper::sweep::{SweepOptions, sweep};
 use gatecrash_engine::reaper::{self, Reaper, ReaperOptions};
-use gatecrash_engine::runtime::process::ProcessRuntime;
+use gatecrash_engine::runtime::process::{ProcessRuntime, lacks_pressure};
 use gatecrash_engine::runtime::{Component, Network, Program, Runtime, RuntimeOptions, Signal};
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let as_words: Vec<&str> = words.iter().map(String::as_str).collect();
     match as_words.as_slice() {
         ["fixture", "reaper", ..] => return reaper::main(words.get(2..).unwrap_or_default()),
+        ["fixture", "burner", "--config", config] => return burn(Path::new(config)),
         ["victim", run, folder, reaped] => return victim(run, Path::new(folder), *reaped == "reaped"),
         _ => {}
     }
@@ -40,6 +42,22 @@ fn block_on(test: impl Future<Output = ()>) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.map_err(|error| Failed::from(error.to_string()))?.block_on(test);
     Ok(())
+}
+
+/// Computes as long as its configuration is there.
+fn burn(config: &Path) -> ExitCode {
+    while config.exists() {
+        std::hint::black_box((0..10_000).map(std::hint::black_box).sum::<u64>());
+    }
+    ExitCode::SUCCESS
+}
+
+/// Control groups of a run, whoever made them.
+async fn groups(run: &str) -> usize {
+    let options = SweepOptions { dry_run: true, ..everything() };
+    let found = sweep(&options).await.expect("a listing");
+    let all = found.removed.iter().chain(&found.kept);
+    all.filter(|item| item.kind == Kind::ControlGroup && item.run == run).count()
 }
 
 fn own() -> PathBuf {
@@ -62,6 +80,11 @@ async fn start_some(run: &str, folder: &Path) -> (ProcessRuntime, Network) {
     }
     // One that is paused: a stopped process ends of SIGKILL only.
     runtime.signal(&network, "eu-1", Signal::Pause).await.expect("a pause");
+    // And one that is pressed, where that can be.
+    if lacks_pressure().is_none() {
+        runtime.press(&network, "eu-2", 50).await.expect("pressure");
+        assert_eq!(groups(run).await, 1);
+    }
     (runtime, network)
 }
 
@@ -108,7 +131,7 @@ async fn kill_victim(run: &str, folder: &Path, reaped: &str) -> u32 {
 
 async fn until_empty(run: &str) -> Duration {
     let clock = Clock::start();
-    while !proc::marked(Some(run)).is_empty() {
+    while !proc::marked(Some(run)).is_empty() || groups(run).await > 0 {
         assert!(clock.since(0) < GONE_WITHIN, "left after {GONE_WITHIN:?}: {:?}", proc::marked(Some(run)));
         sleep(Duration::from_millis(5)).await;
     }
@@ -157,22 +180,28 @@ async fn forgotten() {
     until_empty("rforgott1").await;
 }
 
+/// What runs without a harness, but nothing of the engine's.
+fn everything() -> SweepOptions {
+    SweepOptions {
+        engine: false,
+        dry_run: false,
+        unknown_harness: false,
+        images_older_than: Duration::ZERO,
+        folders: Vec::new(),
+    }
+}
+
 async fn swept() {
     let folder = tempfile::tempdir().expect("a folder");
     let alive = tempfile::tempdir().expect("a folder");
     let (runtime, network) = start_some("ralivet1", alive.path()).await;
     assert_eq!(kill_victim("rsweptt1", folder.path(), "alone").await, 0);
     assert!(!proc::marked(Some("rsweptt1")).is_empty(), "without a reaper they are still there");
-    let options = SweepOptions {
-        engine: false,
-        dry_run: false,
-        unknown_harness: false,
-        images_older_than: Duration::ZERO,
-        folders: Vec::new(),
-    };
-    let found = sweep(&options).await.expect("a sweep");
+    let found = sweep(&everything()).await.expect("a sweep");
     assert!(found.removed.iter().filter(|item| item.run == "rsweptt1").count() >= 12, "{found:?}");
     assert!(found.removed.iter().all(|item| item.run != "ralivet1"), "{found:?}");
+    assert_eq!(groups("rsweptt1").await, 0);
+    assert_eq!(groups("ralivet1").await, usize::from(lacks_pressure().is_none()));
     assert!(found.kept.iter().any(|item| item.run == "ralivet1"), "{found:?}");
     until_empty("rsweptt1").await;
     assert!(proc::marked(Some("ralivet1")).iter().all(|item| item.harness == Some(Identity::own())));

@@ -123,6 +123,8 @@ pub enum Capability {
     NewReplicas,
     /// The runtime can fault links.
     NetworkFaults,
+    /// The runtime can press on the processor of a replica: it may make control groups.
+    ProcessorPressure,
 }
 
 /// A parameter of a claim: `quo_01.window`, with its default and legal range.

@@ -86,6 +86,27 @@ pub enum ReplicaFault {
     /// Its data port is closed to everybody, whoever dials it: new connections are refused, those that there are are reset. Its
     /// process runs, and its other ports answer. (The links to the port refuse, so that any gateway can have it.)
     ClosePort,
+    /// Pressure on its processor, in a control group of its own: it and a burner that never rests share so many thousandths of a core.
+    /// What the burner leaves of each tenth of a second it has, and then it stands still. Legal: 10 to 1,000.
+    Press {
+        /// Thousandths of a core, for both together.
+        millicores: u32,
+    },
+}
+
+impl ReplicaFault {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// The quantity that is out of range, with its legal values.
+    pub fn check(self) -> Result<(), IllegalFault> {
+        match self {
+            Self::Press { millicores } if !(10..=1_000).contains(&millicores) => {
+                Err(IllegalFault { what: "millicores", value: millicores.into(), legal: "10 to 1,000" })
+            }
+            Self::Kill | Self::Terminate | Self::Pause | Self::ClosePort | Self::Press { .. } => Ok(()),
+        }
+    }
 }
 
 /// How the control plane or a fixture misbehaves; sent to the fixture over the control path.
@@ -232,6 +253,7 @@ impl Fault {
                 ReplicaFault::Terminate => "terminate".to_owned(),
                 ReplicaFault::Pause => "pause".to_owned(),
                 ReplicaFault::ClosePort => "close-port".to_owned(),
+                ReplicaFault::Press { .. } => "pressure".to_owned(),
             },
             Self::Clock { .. } => "clock".to_owned(),
             Self::Fixture { what, .. } => serde_json::to_value(what)

@@ -37,6 +37,7 @@
 
 use crate::deployment::{Policy, Quota, Route};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// Header with the id of an operation.
 pub const OP_HEADER: &str = "x-gatecrash-op";
@@ -80,6 +81,8 @@ pub enum Role {
     Analytics,
     /// Dials addresses and says which answered: proves that a container cannot bypass its links.
     Probe,
+    /// Uses all the processor time that it gets: presses on whoever shares its control group.
+    Burner,
 }
 
 impl Role {
@@ -96,6 +99,7 @@ impl Role {
             Self::Upstream => "upstream",
             Self::Analytics => "analytics",
             Self::Probe => "probe",
+            Self::Burner => "burner",
         }
     }
 }
@@ -574,6 +578,17 @@ pub struct ProbeConfig {
     pub targets: Vec<String>,
     /// Milliseconds that each connection may take.
     pub timeout_ms: u64,
+}
+
+/// Configuration of a burner, which has no control listener either: it computes on one thread until it is told to stop, and ends with exit
+/// code 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BurnerConfig {
+    /// It goes on as long as this file is there, as it sees it.
+    pub while_there: PathBuf,
+    /// Seconds after which it stops by itself, should nobody be left to remove the file.
+    pub at_most_s: u64,
 }
 
 /// One line of `GET /control/events`.

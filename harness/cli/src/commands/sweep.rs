@@ -20,7 +20,7 @@ fn folders() -> Vec<PathBuf> {
 pub(super) async fn run(dry_run: bool, unknown_harness: bool) -> Result<Exit, Error> {
     let engine = engine::connect().await.is_ok();
     if !engine {
-        say("no container engine answers: only processes and folders are looked for");
+        say("no container engine answers: only processes, control groups and folders are looked for");
     }
     let options = SweepOptions { engine, dry_run, unknown_harness, images_older_than: KEEP_IMAGES, folders: folders() };
     let swept = sweep(&options).await.map_err(|error| Error::Fault(chain(&error)))?;

@@ -323,9 +323,13 @@ impl Lab {
                 })
             }
             Role::Ingress => serde_json::to_value(self.ingress_config(part, listen, control)),
-            Role::Gateway | Role::SiteStore | Role::Store | Role::Upstream | Role::Analytics | Role::Probe => {
-                serde_json::to_value(PlainConfig { name, listen, control })
-            }
+            Role::Gateway
+            | Role::SiteStore
+            | Role::Store
+            | Role::Upstream
+            | Role::Analytics
+            | Role::Probe
+            | Role::Burner => serde_json::to_value(PlainConfig { name, listen, control }),
         };
         value.map(|value| value.to_string()).unwrap_or_default()
     }

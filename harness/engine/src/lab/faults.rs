@@ -6,7 +6,7 @@ mod witness;
 
 use super::{Lab, LabError};
 use crate::link::Link;
-use crate::runtime::{Signal, State as RunState};
+use crate::runtime::{RuntimeError, Signal, State as RunState};
 use gatecrash_model::deployment::CALIBRATION;
 use gatecrash_model::fault::{Fault, LinkId, NetworkFault, ReplicaFault};
 use gatecrash_model::history::{EventKind, FaultStage};
@@ -83,6 +83,15 @@ impl Lab {
     /// # Errors
     /// If it could not be injected at all; what was injected of it is taken away again.
     pub async fn inject(&self, fault: Fault) -> Result<Active, LabError> {
+        if let Fault::Replica { name, what } = &fault {
+            what.check().map_err(|source| LabError::Illegal { name: name.clone(), source })?;
+            let presses = |fault: &Fault| matches!(fault, Fault::Replica { what: ReplicaFault::Press { .. }, .. });
+            if presses(&fault) && self.faults_of(name).iter().any(|(_, held)| presses(held)) {
+                // Either would end with the other.
+                let state = "pressed already".to_owned();
+                return Err(RuntimeError::State { component: name.clone(), state, verb: "pressed" }.into());
+            }
+        }
         // Where a platform acts, it waits for the witness: what is replaced at once would seem never to have been lost.
         let _turn = if self.has_platform() { Some(self.inner.acting.lock().await) } else { None };
         let number = self.inner.next_fault.fetch_add(1, Ordering::Relaxed);
@@ -156,10 +165,10 @@ impl Lab {
         state.faults.iter().filter(|(_, fault)| of(fault)).map(|(number, fault)| (*number, fault.clone())).collect()
     }
 
-    /// A replica's process is gone, and with it all that was done to it: takes away what of that is on links.
-    pub(super) async fn open_port(&self, name: &str) -> Result<(), LabError> {
+    /// A replica's process is gone, and with it all that was done to it: takes away what of that is on links or beside it.
+    pub(super) async fn free(&self, name: &str) -> Result<(), LabError> {
         for (_, fault) in self.faults_of(name) {
-            if matches!(fault, Fault::Replica { what: ReplicaFault::ClosePort, .. }) {
+            if matches!(fault, Fault::Replica { what: ReplicaFault::ClosePort | ReplicaFault::Press { .. }, .. }) {
                 self.undo(&fault).await?;
             }
         }
@@ -187,7 +196,7 @@ impl Lab {
     pub(super) fn ended_faults_are_over(&self, name: &str) {
         let over: Vec<(u32, Fault)> = {
             let mut state = self.state();
-            let is_over = |fault: &Fault| matches!(fault, Fault::Replica { name: killed, what: ReplicaFault::Kill | ReplicaFault::Terminate } if killed == name);
+            let is_over = |fault: &Fault| matches!(fault, Fault::Replica { name: killed, what: ReplicaFault::Kill | ReplicaFault::Terminate | ReplicaFault::Press { .. } } if killed == name);
             let over: Vec<(u32, Fault)> = state
                 .faults
                 .iter()
@@ -224,6 +233,9 @@ impl Lab {
                         }
                         return Ok(());
                     }
+                    ReplicaFault::Press { millicores } => {
+                        return Ok(self.inner.kit.runtime.press(&self.inner.network, name, *millicores).await?);
+                    }
                 };
                 self.signal(name, signal).await
             }
@@ -252,6 +264,9 @@ impl Lab {
                     link.heal(NetworkFault::Refuse).await?;
                 }
                 Ok(())
+            }
+            Fault::Replica { name, what: ReplicaFault::Press { .. } } => {
+                Ok(self.inner.kit.runtime.release(&self.inner.network, name).await?)
             }
             Fault::Replica { what: ReplicaFault::Kill | ReplicaFault::Terminate, .. } => Ok(()),
             Fault::Clock { name, .. } => self.set_clock(name, None).await,

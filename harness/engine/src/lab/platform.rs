@@ -180,7 +180,7 @@ impl Lab {
             }
             RunState::Absent => {}
         }
-        self.open_port(&lost.name).await?;
+        self.free(&lost.name).await?;
         let next = match successor {
             Successor::Same => lost.clone(),
             Successor::New => {

@@ -409,6 +409,15 @@ impl Lab {
         self.fault_replica(name, ReplicaFault::Pause).await
     }
 
+    /// Presses on the processor of a component, as [`ReplicaFault::Press`] has it; healed by [`Lab::heal`], or with its process. Only where there
+    /// is [`Capability::ProcessorPressure`](gatecrash_model::claim::Capability::ProcessorPressure).
+    ///
+    /// # Errors
+    /// If `millicores` is out of range, or the runtime fails.
+    pub async fn press(&self, name: &str, millicores: u32) -> Result<super::Active, LabError> {
+        self.fault_replica(name, ReplicaFault::Press { millicores }).await
+    }
+
     /// Lets a paused component go on.
     ///
     /// # Errors
@@ -439,6 +448,8 @@ impl Lab {
             self.inner.kit.runtime.wipe_disk(&self.inner.network, name).await?;
             self.event(name, ReplicaState::DiskWiped, "");
         }
+        // What pressed on the one that ended does not press on this one.
+        self.inner.kit.runtime.release(&self.inner.network, name).await?;
         let replica = self.replicas().into_iter().find(|replica| replica.name == name);
         if let Some(replica) = replica {
             self.start_replica(&replica).await?;

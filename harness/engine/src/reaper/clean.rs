@@ -3,8 +3,8 @@
 use super::proc::{self, Marked};
 use super::shared_memory;
 use crate::clock::{Clock, sleep};
-use crate::runtime::RuntimeError;
 use crate::runtime::docker::engine;
+use crate::runtime::{RuntimeError, control_group};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,6 +28,8 @@ pub enum Kind {
     Image,
     /// A temporary folder.
     Folder,
+    /// A control group of the kernel.
+    ControlGroup,
 }
 
 /// Something that was found and removed.
@@ -49,6 +51,7 @@ impl fmt::Display for Removed {
             Kind::Network => "network",
             Kind::Image => "image",
             Kind::Folder => "folder",
+            Kind::ControlGroup => "control group",
         };
         write!(f, "{kind} `{}`", self.name)
     }
@@ -60,12 +63,25 @@ pub fn processes(run: &str) -> Vec<Removed> {
     proc::marked(Some(run)).iter().filter_map(kill).collect()
 }
 
+/// Removes the control groups of `run`, whose processes were killed; returns what was there. One in which a process has not vanished yet is still
+/// there in the next listing.
+fn groups(run: &str) -> Vec<Removed> {
+    let left = control_group::left(Some(run));
+    left.iter()
+        .map(|group| {
+            let _listed_again = group.remove();
+            group.as_removed()
+        })
+        .collect()
+}
+
 /// One listing and removal of everything that carries the marker of `run`; returns what was there.
 ///
 /// # Errors
 /// What the engine answered. Processes are removed first, whatever the engine says.
 pub async fn once(run: &str, with_engine: bool) -> Result<Vec<Removed>, RuntimeError> {
     let mut removed = processes(run);
+    removed.extend(groups(run));
     if with_engine {
         let connected = engine::connect().await?;
         let left = engine::labelled(&connected.docker, Some(run)).await?;

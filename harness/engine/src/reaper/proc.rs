@@ -108,7 +108,14 @@ fn parse_processor_time(text: &str) -> Option<Duration> {
 /// Whether a process of `group` lives: zombies do not.
 #[must_use]
 pub fn lives_in_group(group: u32) -> bool {
-    pids().filter_map(stat).any(|found| found.group == group && !matches!(found.state, 'Z' | 'X'))
+    !in_group(group).is_empty()
+}
+
+/// The living processes of a process group.
+#[must_use]
+pub fn in_group(group: u32) -> Vec<u32> {
+    let lives = |found: Stat| found.group == group && !matches!(found.state, 'Z' | 'X');
+    pids().filter(|pid| stat(*pid).is_some_and(lives)).collect()
 }
 
 /// Every process id of this moment; none if `/proc` cannot be read.

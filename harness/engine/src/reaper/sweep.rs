@@ -4,14 +4,17 @@
 
 use super::clean::{self, Kind, Removed};
 use super::proc::{self, Identity};
-use crate::clock::wall_s;
-use crate::runtime::RuntimeError;
+use crate::clock::{Clock, sleep, wall_s};
 use crate::runtime::docker::engine;
+use crate::runtime::{RuntimeError, control_group};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// File in a temporary folder that says whose it is: the harness as `<pid>:<start>`.
 pub const FOLDER_MARKER: &str = ".gatecrash-harness";
+
+/// How long killed processes may take to vanish from their control groups.
+const VANISHED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What to look for.
 #[derive(Clone, Debug)]
@@ -69,6 +72,7 @@ pub async fn sweep(options: &SweepOptions) -> Result<Swept, RuntimeError> {
             swept.removed.extend(clean::kill(&found));
         }
     }
+    sweep_groups(options, &mut swept).await;
     if options.engine {
         sweep_engine(options, &mut swept).await?;
     }
@@ -104,6 +108,24 @@ async fn sweep_engine(options: &SweepOptions, swept: &mut Swept) -> Result<(), R
         }
     }
     Ok(())
+}
+
+async fn sweep_groups(options: &SweepOptions, swept: &mut Swept) {
+    let clock = Clock::start();
+    for group in control_group::left(None) {
+        let item = group.as_removed();
+        if !is_leftover(Some(group.harness), options) {
+            swept.kept.push(item);
+            continue;
+        }
+        // Whoever was killed a moment ago may still be in it; who does not carry our marker stays.
+        let mut is_removed = options.dry_run || group.remove().is_ok();
+        while !is_removed && clock.since(0) < VANISHED_WITHIN {
+            sleep(Duration::from_millis(5)).await;
+            is_removed = group.remove().is_ok();
+        }
+        if is_removed { &mut swept.removed } else { &mut swept.kept }.push(item);
+    }
 }
 
 fn sweep_folders(parent: &Path, options: &SweepOptions, swept: &mut Swept) -> Result<(), RuntimeError> {

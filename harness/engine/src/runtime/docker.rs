@@ -8,12 +8,13 @@ mod bundle;
 pub mod engine;
 mod image;
 mod isolation;
+mod pressure;
 mod subnets;
 
 use super::files::{self, early_end, failed};
 use super::{
     Component, Network, Placement, Program, RUN_LABEL, RUN_VARIABLE, RedisAs, Runtime, RuntimeError, RuntimeOptions,
-    Signal, State,
+    Signal, State, Throttling,
 };
 use crate::clock::{Clock, sleep};
 use crate::executable;
@@ -63,6 +64,10 @@ pub struct DockerRuntime {
     images: tokio::sync::Mutex<BTreeMap<String, Image>>,
     /// What every container was started as, by network id and component name.
     started: Mutex<BTreeMap<(String, String), Spec>>,
+    /// The burner beside each component that is pressed, by network id and component name: number of its execution.
+    burners: Mutex<BTreeMap<(String, String), String>>,
+    /// Why no component can be pressed; `None` if one can.
+    lacks_limits: Option<String>,
     turns: Semaphore,
 }
 
@@ -76,6 +81,7 @@ impl DockerRuntime {
     /// [`RuntimeError::NoEngine`].
     pub async fn new(options: RuntimeOptions, tools: PathBuf) -> Result<Self, RuntimeError> {
         let engine = engine::connect().await?;
+        let lacks_limits = engine::lacks_limits(&engine.docker).await;
         Ok(Self {
             options,
             tools,
@@ -83,6 +89,8 @@ impl DockerRuntime {
             harness: Identity::own().to_string(),
             images: tokio::sync::Mutex::default(),
             started: Mutex::default(),
+            burners: Mutex::default(),
+            lacks_limits,
             turns: Semaphore::new(TURNS),
         })
     }
@@ -482,6 +490,7 @@ impl DockerRuntime {
             left = engine::labelled_by(docker, label.clone()).await?;
             if left.is_empty() {
                 self.started.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| *id != network.id);
+                self.burners.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| *id != network.id);
                 return files::remove_work(network).await;
             }
             if round == 0 {
@@ -527,14 +536,20 @@ impl Runtime for DockerRuntime {
     }
 
     fn capabilities(&self) -> Vec<Capability> {
-        vec![Capability::ReplicaFaults, Capability::ReplicaDisk, Capability::NetworkFaults]
+        let mut all = vec![Capability::ReplicaFaults, Capability::ReplicaDisk, Capability::NetworkFaults];
+        if self.lacks_limits.is_none() {
+            all.push(Capability::ProcessorPressure);
+        }
+        all
     }
 
     fn environment(&self) -> Vec<String> {
-        vec![
+        let mut all = vec![
             self.engine.description.clone(),
             "containers on internal networks without traffic between containers".to_owned(),
-        ]
+        ];
+        all.extend(self.lacks_limits.as_ref().map(|why| format!("no pressure on processors: {why}")));
+        all
     }
 
     fn has_redis(&self) -> BoxFuture<'_, Result<String, String>> {
@@ -599,7 +614,9 @@ impl Runtime for DockerRuntime {
             let Some(found) = self.look(network, name).await? else { return Ok(()) };
             self.save_log(network, name).await;
             let paused = state_of(&found) == State::Paused;
-            engine::remove_container(&self.engine.docker, &Self::container(network, name), paused).await
+            engine::remove_container(&self.engine.docker, &Self::container(network, name), paused).await?;
+            // Its burner went with it.
+            pressure::release(self, network, name).await
         }
         .boxed()
     }
@@ -654,6 +671,28 @@ impl Runtime for DockerRuntime {
             let (id, pid) = self.process(network, name).await?;
             let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
             if groups.contains(&id) { proc::open_files(pid) } else { None }
+        }
+        .boxed()
+    }
+
+    fn press<'a>(
+        &'a self,
+        network: &'a Network,
+        name: &'a str,
+        millicores: u32,
+    ) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        pressure::press(self, network, name, millicores).boxed()
+    }
+
+    fn release<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        pressure::release(self, network, name).boxed()
+    }
+
+    fn throttling<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<Throttling>> {
+        async move {
+            let counted = self.stats(network, name).await?.cpu_stats?.throttling_data?;
+            let waited = Duration::from_nanos(counted.throttled_time?);
+            Some(Throttling { periods: counted.periods?, throttled: counted.throttled_periods?, waited })
         }
         .boxed()
     }

@@ -6,10 +6,13 @@
 mod child;
 mod lease;
 mod logs;
+mod pressure;
 
+use super::control_group::Hierarchy;
 use super::files::{self, failed};
 use super::{
     Component, Network, Placement, Program, RUN_VARIABLE, Runtime, RuntimeError, RuntimeOptions, Signal, State,
+    Throttling,
 };
 use crate::executable;
 use crate::reaper::proc::{self, HARNESS_VARIABLE, Identity};
@@ -18,12 +21,13 @@ use futures::future::{BoxFuture, FutureExt as _, join_all};
 use gatecrash_model::claim::Capability;
 use lease::Lease;
 use logs::{Log, Logs};
+use pressure::Pressed;
 use rustix::process::Signal as Os;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Host numbers that components get: `.1` is the links', `.254` the lease.
@@ -43,6 +47,7 @@ pub struct ProcessRuntime {
     tools: Option<PathBuf>,
     harness: String,
     networks: Mutex<BTreeMap<String, Leased>>,
+    pressed: Mutex<Pressed>,
 }
 
 #[derive(Debug)]
@@ -64,7 +69,13 @@ impl ProcessRuntime {
     /// A runtime that starts fixtures from `options.executable`.
     #[must_use]
     pub fn new(options: RuntimeOptions) -> Self {
-        Self { options, tools: None, harness: Identity::own().to_string(), networks: Mutex::new(BTreeMap::new()) }
+        Self {
+            options,
+            tools: None,
+            harness: Identity::own().to_string(),
+            networks: Mutex::new(BTreeMap::new()),
+            pressed: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// Looks for programs below this folder too (`<tools>/redis/redis-server`, made by `make images`).
@@ -220,6 +231,15 @@ fn library_path(folder: &Path) -> Vec<(String, String)> {
     vec![("LD_LIBRARY_PATH".to_owned(), folder.to_string_lossy().into_owned())]
 }
 
+/// Where this process can make control groups, or why it cannot: looked for once.
+static GROUPS: LazyLock<Result<Hierarchy, String>> = LazyLock::new(Hierarchy::find);
+
+/// Why no component can be pressed by this process; `None` if one can.
+#[must_use]
+pub fn lacks_pressure() -> Option<&'static str> {
+    GROUPS.as_ref().err().map(String::as_str)
+}
+
 struct Launch {
     program: PathBuf,
     arguments: Vec<String>,
@@ -257,11 +277,17 @@ impl Runtime for ProcessRuntime {
     }
 
     fn capabilities(&self) -> Vec<Capability> {
-        vec![Capability::ReplicaFaults, Capability::ReplicaDisk, Capability::NetworkFaults]
+        let mut all = vec![Capability::ReplicaFaults, Capability::ReplicaDisk, Capability::NetworkFaults];
+        if lacks_pressure().is_none() {
+            all.push(Capability::ProcessorPressure);
+        }
+        all
     }
 
     fn environment(&self) -> Vec<String> {
-        vec!["processes on loopback addresses".to_owned()]
+        let mut all = vec!["processes on loopback addresses".to_owned()];
+        all.extend(lacks_pressure().map(|why| format!("no pressure on processors: {why}")));
+        all
     }
 
     fn has_redis(&self) -> BoxFuture<'_, Result<String, String>> {
@@ -412,6 +438,7 @@ impl Runtime for ProcessRuntime {
         async move {
             let Some(started) = self.started(network, name) else { return Ok(()) };
             started.child.kill(name).await?;
+            self.release(network, name).await?;
             started.log.caught_up().await;
             if let Some(leased) = self.networks().get_mut(&network.id) {
                 leased.started.remove(name);
@@ -467,6 +494,23 @@ impl Runtime for ProcessRuntime {
         .boxed()
     }
 
+    fn press<'a>(
+        &'a self,
+        network: &'a Network,
+        name: &'a str,
+        millicores: u32,
+    ) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        pressure::press(self, network, name, millicores).boxed()
+    }
+
+    fn release<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        pressure::release(self, network, name).boxed()
+    }
+
+    fn throttling<'a>(&'a self, network: &'a Network, name: &'a str) -> BoxFuture<'a, Option<Throttling>> {
+        async move { pressure::throttling(self, network, name) }.boxed()
+    }
+
     fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String> {
         async move {
             if let Some(started) = self.started(network, name) {
@@ -493,7 +537,8 @@ impl Runtime for ProcessRuntime {
                 None => return Ok(()),
             };
             let killed = join_all(all.iter().map(|(name, started)| started.child.kill(name))).await;
-            killed.into_iter().collect::<Result<(), RuntimeError>>()?;
+            let killed = killed.into_iter().collect::<Result<(), RuntimeError>>();
+            killed.and(pressure::release_all(self, network).await)?;
             // Logs stay, and are whole.
             join_all(all.values().map(|started| started.log.caught_up())).await;
             self.networks().remove(&network.id);

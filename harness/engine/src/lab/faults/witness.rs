@@ -6,7 +6,7 @@ use super::super::{Lab, topology};
 use crate::link::Link;
 use crate::probe::{Protocol, Seen, probe, transfer};
 use crate::resp;
-use crate::runtime::State as RunState;
+use crate::runtime::{State as RunState, Throttling};
 use gatecrash_model::fault::{Direction, Fault, FixtureFault, LinkId, NetworkFault, ReplicaFault};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,6 +23,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const LONGEST_MEASURED: Duration = Duration::from_millis(500);
 /// How long a component that was asked to end may go on as if nothing had been said.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
+/// How long the kernel's counts of a limit are looked at: a few periods of a tenth of a second.
+const PRESSED_FOR: Duration = Duration::from_millis(400);
 /// How often the gone-witness asks before it believes that a fault stayed.
 const GONE_ATTEMPTS: u32 = 5;
 
@@ -86,6 +88,7 @@ impl Lab {
             last = match fault {
                 Fault::Network { links, .. } => self.network_gone(links).await,
                 Fault::Replica { name, what: ReplicaFault::ClosePort } => self.port_is_open(name).await,
+                Fault::Replica { name, what: ReplicaFault::Press { .. } } => self.is_free(name).await,
                 Fault::Replica { name, .. } => {
                     let state = self.inner.kit.runtime.state(&self.inner.network, name).await;
                     (state == RunState::Running, format!("{state:?}").to_lowercase())
@@ -105,6 +108,7 @@ impl Lab {
     pub(super) async fn gone_with_its_process(&self, fault: &Fault, successor: &str) -> (bool, String) {
         match fault {
             Fault::Replica { name, what: ReplicaFault::ClosePort } => self.port_is_open(name).await,
+            Fault::Replica { what: ReplicaFault::Press { .. }, .. } => self.is_free(successor).await,
             Fault::Replica { .. } => {
                 let state = self.inner.kit.runtime.state(&self.inner.network, successor).await;
                 (state == RunState::Running, format!("`{successor}`: {state:?}").to_lowercase())
@@ -242,6 +246,7 @@ impl Lab {
                 )
             }
             ReplicaFault::Terminate => self.ends(name, address, protocol, before).await,
+            ReplicaFault::Press { .. } => self.is_pressed(name).await,
             ReplicaFault::ClosePort => {
                 let links = self.data_links(name).unwrap_or_default();
                 let asked = links.iter().map(|(key, link)| async {
@@ -256,6 +261,38 @@ impl Lab {
                     format!("{state:?}, {ready_words}, {words}").to_lowercase(),
                 )
             }
+        }
+    }
+
+    /// What the kernel counted of a component's limit while it was looked at.
+    async fn throttled(&self, name: &str) -> Option<Throttling> {
+        let (runtime, network) = (&self.inner.kit.runtime, &self.inner.network);
+        let before = runtime.throttling(network, name).await?;
+        crate::clock::sleep(PRESSED_FOR).await;
+        let after = runtime.throttling(network, name).await?;
+        Some(Throttling {
+            periods: after.periods.saturating_sub(before.periods),
+            throttled: after.throttled.saturating_sub(before.throttled),
+            waited: after.waited.saturating_sub(before.waited),
+        })
+    }
+
+    /// Whether a component used up its processor time in most periods, and stood still for the rest of each.
+    async fn is_pressed(&self, name: &str) -> (bool, String) {
+        let Some(Throttling { periods, throttled, waited }) = self.throttled(name).await else {
+            return (false, "the kernel counts no limit of its processor time".to_owned());
+        };
+        let words =
+            format!("its time was used up in {throttled} of {periods} periods; {} ms without any", waited.as_millis());
+        (throttled > 0 && throttled.saturating_mul(2) > periods, words)
+    }
+
+    /// Whether a component's processor time has no limit that it comes to.
+    async fn is_free(&self, name: &str) -> (bool, String) {
+        match self.throttled(name).await {
+            None => (true, "its processor time has no limit".to_owned()),
+            // Without a limit the kernel counts no periods.
+            Some(counted) => (counted.periods == 0, format!("{} periods of a limit", counted.periods)),
         }
     }
 

@@ -5,8 +5,9 @@
 use crate::runtime::RuntimeError;
 use crate::runtime::files::failed;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +16,8 @@ use std::process::Command;
 pub(super) struct Bundle {
     /// Absolute place of the executable in the image.
     pub(super) entry: String,
+    /// Its loader, which is one of the files; none for a static executable.
+    loader: Option<String>,
     files: BTreeMap<String, PathBuf>,
 }
 
@@ -27,8 +30,9 @@ impl Bundle {
         let entry = format!("/{name}");
         let mut files = BTreeMap::from([(entry.clone(), real.clone())]);
         let header = head(&real).map_err(tell)?;
-        if let Some(loader) = interpreter(&header) {
-            let listed = list(&loader, &real, libraries)?;
+        let loader = interpreter(&header);
+        if let Some(loader) = &loader {
+            let listed = list(loader, &real, libraries)?;
             let home = listed.iter().find(|(name, _)| name.starts_with("libc.so")).and_then(|(_, path)| path.parent());
             let home = home.unwrap_or(Path::new("/lib")).to_owned();
             for (name, found) in &listed {
@@ -37,7 +41,7 @@ impl Bundle {
             }
             files.insert(loader.clone(), PathBuf::from(loader));
         }
-        Ok(Self { entry, files })
+        Ok(Self { entry, loader, files })
     }
 
     /// Hash over names and contents, 16 hexadecimal digits.
@@ -52,6 +56,38 @@ impl Bundle {
                 .map_err(|source| failed(format!("reading `{}`", outside.display()), source))?;
         }
         Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Writes all files into `folder`, without folders below it: what to run there, and how it finds its libraries, is in [`Bundle::command`].
+    pub(super) fn unpack(&self, folder: &Path) -> Result<(), RuntimeError> {
+        let mut written = BTreeSet::new();
+        for (inside, outside) in &self.files {
+            // A loader may be listed among the libraries, too.
+            if !written.insert(file_name(inside)) {
+                continue;
+            }
+            let place = folder.join(file_name(inside));
+            let copy = || -> std::io::Result<()> {
+                // Copied, never linked, and never over anything: these are files of the whole machine.
+                let mut from = std::fs::File::open(outside)?;
+                let mut to = std::fs::File::options().write(true).create_new(true).mode(0o755).open(&place)?;
+                std::io::copy(&mut from, &mut to).map(drop)
+            };
+            copy()
+                .map_err(|error| failed(format!("copying `{}` to `{}`", outside.display(), place.display()), error))?;
+        }
+        Ok(())
+    }
+
+    /// Program and first arguments that start it where [`Bundle::unpack`] has put it, as `folder` is called by whoever starts it.
+    pub(super) fn command(&self, folder: &str) -> Vec<String> {
+        let place = |inside: &str| format!("{folder}/{}", file_name(inside));
+        let mut words = Vec::new();
+        if let Some(loader) = &self.loader {
+            words.extend([place(loader), "--library-path".to_owned(), folder.to_owned()]);
+        }
+        words.push(place(&self.entry));
+        words
     }
 
     /// The files as a tar, in memory. The executable goes in without symbols where `strip` is installed: a debug build is
@@ -76,6 +112,10 @@ impl Bundle {
         }
         tar.into_inner().map_err(|error| failed(format!("packing `{}`", self.entry), error))
     }
+}
+
+fn file_name(inside: &str) -> &str {
+    inside.rsplit('/').next().unwrap_or(inside)
 }
 
 fn strip(executable: &Path, scratch: &Path) -> Option<PathBuf> {
@@ -166,6 +206,17 @@ mod tests {
             .collect();
         assert!(names.contains(&PathBuf::from("sh")), "{names:?}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left in the scratch folder");
+    }
+
+    #[test]
+    fn an_unpacked_program_runs_with_the_libraries_beside_it() {
+        let bundle = Bundle::of(Path::new("/bin/sh"), None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        bundle.unpack(folder.path()).unwrap();
+        let words = bundle.command(folder.path().to_str().unwrap());
+        assert!(words.len() > 1 && words.iter().all(|word| !word.starts_with("/bin")), "{words:?}");
+        let said = Command::new(&words[0]).args(&words[1..]).args(["-c", "echo here"]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&said.stdout), "here\n");
     }
 
     #[test]

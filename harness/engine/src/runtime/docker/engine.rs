@@ -64,6 +64,16 @@ pub async fn connect() -> Result<Engine, RuntimeError> {
     Err(RuntimeError::NoEngine { address: "DOCKER_HOST or unix:///var/run/docker.sock".to_owned(), seen: installed })
 }
 
+/// Why the processor time of a container cannot be limited, by what the engine says of its machine; `None` if it can.
+pub(super) async fn lacks_limits(docker: &Docker) -> Option<String> {
+    match tokio::time::timeout(ANSWER_WITHIN, docker.info()).await {
+        Ok(Ok(info)) if info.cpu_cfs_quota == Some(true) => None,
+        Ok(Ok(_)) => Some("the engine cannot limit the processor time of a container".to_owned()),
+        Ok(Err(error)) => Some(format!("the engine did not say what it can limit: {error}")),
+        Err(_) => Some(format!("the engine did not say what it can limit within {} s", ANSWER_WITHIN.as_secs())),
+    }
+}
+
 /// A container or network of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labelled {

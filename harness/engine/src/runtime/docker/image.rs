@@ -123,7 +123,7 @@ pub(super) async fn image_from_executable(
 }
 
 /// Work that reads and packs megabytes, on a thread of its own.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     doing: &str,
     work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
 ) -> Result<T, RuntimeError> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::reaper::proc;
+use crate::runtime::control_group;
 use crate::runtime::files::early_end;
 use assert_matches::assert_matches;
 
@@ -90,6 +91,61 @@ async fn processor_time_grows_with_what_a_component_does() {
     runtime.signal(&network, "eu-1", Signal::Kill).await.unwrap();
     assert_eq!(runtime.processor_time(&network, "eu-1").await, None, "it has ended");
     runtime.tear_down(&network).await.unwrap();
+}
+
+/// A program that can be a burner: it goes on while its configuration (the fourth word) is there.
+fn burning(folder: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = folder.join("burning.sh");
+    std::fs::write(&place, "#!/bin/sh\nwhile [ -e \"$4\" ]; do :; done\n").unwrap();
+    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755)).unwrap();
+    place
+}
+
+/// How many periods there were, and in how many the time was used up, while 400 ms passed.
+async fn counted(runtime: &ProcessRuntime, network: &Network, name: &str) -> Option<(u64, u64)> {
+    let before = runtime.throttling(network, name).await?;
+    crate::clock::sleep(Duration::from_millis(400)).await;
+    let after = runtime.throttling(network, name).await?;
+    Some((after.periods - before.periods, after.throttled - before.throttled))
+}
+
+#[tokio::test]
+async fn a_pressed_component_shares_what_there_is_until_it_is_released() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runtime = runtime("rproctsp1", folder.path());
+    runtime.options.executable = burning(folder.path());
+    let network = runtime.network("lab").await.unwrap();
+    assert_matches!(runtime.press(&network, "eu-1", 100).await, Err(RuntimeError::State { verb: "pressed", .. }));
+    if let Some(why) = lacks_pressure() {
+        assert!(!why.is_empty() && !runtime.capabilities().contains(&Capability::ProcessorPressure));
+        return;
+    }
+    let left = || control_group::left(Some("rproctsp1")).len();
+    runtime.start(&network, &component("eu-1", &["sleep", "60"])).await.unwrap();
+    assert_eq!(counted(&runtime, &network, "eu-1").await, None, "it has no limit");
+    runtime.press(&network, "eu-1", 100).await.unwrap();
+    assert_eq!(left(), 1);
+    let (periods, throttled) = counted(&runtime, &network, "eu-1").await.unwrap();
+    assert!(periods >= 2 && throttled * 2 > periods, "{throttled} of {periods}");
+    let inside = |name: &str| std::fs::read_to_string(format!("/proc/{}/cgroup", runtime.pid(&network, name).unwrap()));
+    assert!(inside("eu-1").unwrap().contains("rproctsp1-lab-eu-1"));
+    runtime.release(&network, "eu-1").await.unwrap();
+    assert_eq!(runtime.state(&network, "eu-1").await, State::Running);
+    assert!(!inside("eu-1").unwrap().contains("rproctsp1"), "it is back where it was");
+    assert_eq!(runtime.state(&network, "eu-1-burner").await, State::Absent);
+    assert_eq!((counted(&runtime, &network, "eu-1").await, left()), (None, 0));
+    runtime.release(&network, "eu-1").await.unwrap();
+
+    // One that ends while it is pressed, and one that is pressed at the end.
+    runtime.press(&network, "eu-1", 100).await.unwrap();
+    runtime.signal(&network, "eu-1", Signal::Kill).await.unwrap();
+    runtime.release(&network, "eu-1").await.unwrap();
+    runtime.start_again(&network, "eu-1").await.unwrap();
+    runtime.press(&network, "eu-1", 100).await.unwrap();
+    runtime.tear_down(&network).await.unwrap();
+    assert_eq!(left(), 0);
+    assert_eq!(proc::marked(Some("rproctsp1")), []);
 }
 
 #[tokio::test]
