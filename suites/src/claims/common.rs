@@ -158,8 +158,13 @@ pub(crate) fn faults(history: &History) -> Vec<FaultWindow> {
 /// Why a history as a whole cannot show that something holds: it was cut, it has a gap, a fault is not
 /// proven, there was no steady state, or successes that nobody served. Violations seen in it stand.
 pub(crate) fn doubt(history: &History) -> Option<Reason> {
+    doubt_beside(history, "")
+}
+
+/// The same, whatever became of faults of this kind.
+pub(crate) fn doubt_beside(history: &History, kind: &str) -> Option<Reason> {
     record_doubt(history)
-        .or_else(|| fault_doubt(history))
+        .or_else(|| unproven(history, |fault| history.text(fault.kind) != kind))
         .or_else(|| steady_doubt(history))
         .or_else(|| hollow_doubt(history))
 }
@@ -196,10 +201,11 @@ pub(crate) fn record_doubt(history: &History) -> Option<Reason> {
     Some(Reason::new("gap", format!("the record of `{experiment}` has a gap at event {event} ({what})")))
 }
 
-/// `fault-not-proven`, with the first such fault.
-pub(crate) fn fault_doubt(history: &History) -> Option<Reason> {
+/// `fault-not-proven`, with the first such fault of these.
+pub(crate) fn unproven(history: &History, of: impl Fn(&FaultWindow) -> bool) -> Option<Reason> {
     faults(history)
         .iter()
+        .filter(|fault| of(fault))
         .find_map(|fault| fault.unproven(history))
         .map(|text| Reason::new("fault-not-proven", format!("`{}`: {text}", history.experiment())))
 }

@@ -21,6 +21,9 @@ pub(crate) const KILLED: &str = "twice-and-a-kill";
 /// Phases `settle` at half of what the site can do.
 pub(crate) const AFTER_PEAK: &str = "after-twice";
 pub(crate) const AFTER_KILL: &str = "after-the-kill";
+/// Phase `hold` at half of what the site can do, while each replica is pressed by a neighbour on its processor; and the `settle` after it, at the same.
+pub(crate) const PRESSED: &str = "pressed";
+pub(crate) const AFTER_PRESSURE: &str = "after-the-pressure";
 
 /// The experiment in which health is asked for throughout.
 pub(crate) const HEALTH: &str = "health-under-stress";
@@ -106,7 +109,7 @@ const OVL_02: Claim = Claim {
 
 const OVL_03: Claim = Claim {
     id: "OVL-03",
-    statement: "once the load is half of what a site can do, service is as before within T, also if a replica was killed at the peak; policies hold throughout",
+    statement: "once the load is half of what a site can do, service is as before within T, also if a replica was killed at the peak, and once its processors are its own again; policies hold throughout",
     source: "seed M11: until CPU subsides",
     level: Level::Core,
     parameters: &[
@@ -116,7 +119,7 @@ const OVL_03: Claim = Claim {
             min: 0.5,
             max: 3600.0,
             words: &[],
-            help: "from the drop of the load to service as before (default: ours)",
+            help: "from the drop of the load, or the end of the pressure, to service as before (default: ours)",
         },
         number("p95_ratio", 1.5, 1.0, 10.0, "largest p95 over that at low load; 5 ms more always pass (default: ours)"),
     ],

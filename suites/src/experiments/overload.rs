@@ -1,15 +1,15 @@
 //! One site is asked for more and more, until it is asked for twice what it can do; then for half of that again. Once more with a replica
-//! killed at the peak. Read by OVL-01, OVL-02 and OVL-03.
+//! killed at the peak. Then each replica gets a neighbour that takes most of its processor time. Read by OVL-01, OVL-02 and OVL-03.
 //!
 //! What a replica can do is set by its concurrency and by how long the upstream takes, so that a site can be overloaded without overloading
 //! the machine that it shares with whoever measures.
 
 use super::canaries::plain;
 use super::rounds::{Rounds, cluster, evenly};
-use crate::claims::overload::{AFTER_KILL, AFTER_PEAK, KILLED, OFFERED, OVER, PEAK, STEPS};
+use crate::claims::overload::{AFTER_KILL, AFTER_PEAK, AFTER_PRESSURE, KILLED, OFFERED, OVER, PEAK, PRESSED, STEPS};
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
-use futures::future::{join_all, try_join};
+use futures::future::{join_all, try_join, try_join_all};
 use gatecrash_engine::clock;
 use gatecrash_engine::lab::{Call, Disk, Lab, LabError, LabOptions, Replica, Target, Traffic, TrafficSpec};
 use gatecrash_model::Deployment;
@@ -20,13 +20,14 @@ use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "overload",
-    story: "a site is asked for more and more up to twice what it can do, then for half of that; once more with a replica killed at the peak",
+    story: "a site is asked for more and more up to twice what it can do, then for half of that; once more with a replica killed at the peak, and once with little processor time for its replicas",
     needs: &[Capability::Concurrency, Capability::ReplicaFaults],
     expected: |_, scale| {
         let stretch = |lasts: Duration, least: Duration| lasts.mul_f64(scale).max(least);
         let steps = stretch(STEP, LEAST_STEP) * u32::try_from(STEPS).unwrap_or(10);
         let peaks = stretch(PEAKS, LEAST_PEAK) * 2 + stretch(PEAKS / 2, LEAST_PEAK / 2);
-        steps + peaks + (T_REC.mul_f64(scale) + LOOK) * 2 + SATURATED * 2 + Duration::from_secs(5)
+        let pressed = stretch(PRESSURE, LEAST_PRESSURE) + WITNESSED * 3;
+        steps + peaks + pressed + (T_REC.mul_f64(scale) + LOOK) * 3 + SATURATED * 2 + Duration::from_secs(5)
     },
     options: |_| bounded(),
     steps,
@@ -50,6 +51,14 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long it is asked by as many as can wait, to see what it can do.
 const SATURATED: Duration = Duration::from_millis(1500);
 const AT_ONCE: usize = 24;
+/// How long its replicas are pressed, and to how many thousandths of a core each: a replica and its burner get to run for a fifth of the time. All
+/// replicas together have half of the machine at most, so that whoever measures has the rest.
+const PRESSURE: Duration = Duration::from_secs(20);
+const LEAST_PRESSURE: Duration = Duration::from_secs(2);
+const MILLICORES: u32 = 200;
+const LEAST_MILLICORES: u32 = 20;
+/// How long the witness of pressure looks, which it does three times.
+const WITNESSED: Duration = Duration::from_millis(500);
 /// Requests a second that no site notices.
 const LOW: f64 = 40.0;
 /// Quotas that a replica is asked for at the peak.
@@ -66,7 +75,13 @@ pub(super) fn bounded() -> LabOptions {
 const PEAK_STEP: &str = "peak";
 
 fn steps(_: &Deployment) -> Vec<String> {
-    named([PEAK_STEP, KILLED])
+    named([PEAK_STEP, KILLED, PRESSED])
+}
+
+/// What each of so many replicas is pressed to on a machine with so many cores.
+fn share(replicas: usize, cores: usize) -> u32 {
+    let half = u32::try_from(cores.saturating_mul(500) / replicas.max(1)).unwrap_or(u32::MAX);
+    half.clamp(LEAST_MILLICORES, MILLICORES)
 }
 
 struct Story {
@@ -141,6 +156,35 @@ impl Story {
         lab.hold(lab.scaled(T_REC) + LOOK).await
     }
 
+    /// Half of what the site can do, while each of its replicas has little processor time, and afterwards.
+    async fn pressed(&mut self, capacity: f64, replicas: &[Replica]) -> Result<(), LabError> {
+        let lab = self.lab.clone();
+        self.ask("hold", "before-pressure", LOW);
+        let millicores = share(replicas.len(), std::thread::available_parallelism().map_or(1, usize::from));
+        let pressing = join_all(replicas.iter().map(|replica| lab.press(&replica.name, millicores))).await;
+        let mut pressed = Vec::new();
+        let mut why = None;
+        for pressing in pressing {
+            match pressing {
+                Ok(active) => pressed.push(active),
+                Err(LabError::Runtime(error)) => why = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if why.is_none() {
+            self.ask("hold", PRESSED, capacity / 2.0);
+            lab.hold(self.lasts(PRESSURE, LEAST_PRESSURE)).await?;
+        }
+        try_join_all(pressed.into_iter().map(|active| lab.heal(active))).await?;
+        if let Some(why) = why {
+            // The rest of the story says as much as without this part.
+            lab.note(format!("nobody is pressed: {why}"));
+            return Ok(());
+        }
+        self.ask("settle", AFTER_PRESSURE, capacity / 2.0);
+        lab.hold(lab.scaled(T_REC) + LOOK).await
+    }
+
     /// How long a stretch of this length lasts here.
     fn lasts(&self, stretch: Duration, least: Duration) -> Duration {
         self.lab.scaled(stretch).max(least)
@@ -176,6 +220,9 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         story.ask("settle", AFTER_KILL, capacity / 2.0);
         lab.hold(lab.scaled(T_REC) + LOOK).await?;
     }
+    if lab.has(Capability::ProcessorPressure) && lab.wants(PRESSED) {
+        story.pressed(capacity, &replicas).await?;
+    }
     lab.phase("end", "");
     for traffic in story.running.into_iter().chain(story.halted) {
         traffic.stop().await;
@@ -187,4 +234,17 @@ async fn story(lab: Lab) -> Result<(), LabError> {
 async fn spend(round: Option<(&Rounds, &str)>, replica: Option<&Replica>) -> Result<(), LabError> {
     let (Some((rounds, key)), Some(replica)) = (round, replica) else { return Ok(()) };
     rounds.spend_of(key, &evenly(std::slice::from_ref(replica)), QUOTAS * rounds.fillings()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn replicas_are_pressed_to_half_of_the_machine_at_most() {
+        assert_eq!(share(2, 2), 200);
+        assert_eq!(share(10, 2), 100);
+        assert_eq!(share(10, 16), 200);
+        assert_eq!(share(64, 2), 20);
+    }
 }

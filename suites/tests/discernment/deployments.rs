@@ -76,6 +76,7 @@ pub(crate) fn shape(needs: Needs) -> Shape {
         | Needs::Revocation
         | Needs::Contracts
         | Needs::KeptConfiguration
+        | Needs::ProcessorPressure
         | Needs::Platform => CLUSTER,
         Needs::TwoSites | Needs::SharedStore | Needs::SharedRevocation => SITES,
         Needs::TwoSigning => STRANGERS,

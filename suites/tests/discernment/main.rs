@@ -26,7 +26,8 @@ mod room;
 mod trial;
 
 use gatecrash_engine::reaper;
-use gatecrash_fixtures::expected::{Row, expected};
+use gatecrash_engine::runtime::process::lacks_pressure;
+use gatecrash_fixtures::expected::{Needs, Row, expected};
 use gatecrash_suites::experiments;
 use libtest_mimic::{Arguments, Trial};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,10 @@ fn main() -> ExitCode {
     if let Some(why) = trial::lacks_redis() {
         rows.retain(|row| !deployments::shape(row.needs).needs_redis());
         eprintln!("defects that only a real Redis shows are not tried: {why}");
+    }
+    if let Some(why) = lacks_pressure() {
+        rows.retain(|row| row.needs != Needs::ProcessorPressure);
+        eprintln!("defects that only pressure on processors shows are not tried: {why}");
     }
     let mut twins = Twins::new();
     for row in &rows {

@@ -1,10 +1,11 @@
 //! OVL-02: does latency rise with load, gradually, and before errors do? OVL-03: is service as before soon after, and do policies hold throughout?
 
-use super::seen::{Broken, Load, load, loads, steps, verdict};
-use super::{AFTER_KILL, AFTER_PEAK, KILLED, OVER, PEAK, STEPS};
-use crate::claims::common::{Latencies, Phase, count, doubt, latency_limit, nanos, seconds, stream};
+use super::seen::{Broken, Load, PRESSURE, doubt, ended_within, load, loads, steps, verdict};
+use super::{AFTER_KILL, AFTER_PEAK, AFTER_PRESSURE, KILLED, OVER, PEAK, PRESSED, STEPS};
+use crate::claims::common::{Latencies, Phase, count, latency_limit, nanos, seconds, stream, unproven};
 use crate::claims::quota::Canaries;
 use gatecrash_model::History;
+use gatecrash_model::calm::ENOUGH;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::stats::rank_correlation;
@@ -122,6 +123,7 @@ pub(super) fn ovl_02(scope: &Scope<'_>) -> Verdict {
     verdict(history, broken, (from, to), Evidence { samples, numbers, notes: Vec::new() }, missing)
 }
 
+const ENDED: &str = "replicas that ended under pressure";
 const ADMITTED: &str = "admitted without a credential under overload";
 
 /// When service was as before in `settle`, ns from its beginning: the first stretch in which it was, and in the next one too. `None` if it never was.
@@ -171,6 +173,13 @@ fn admitted(history: &History, held: &[Phase]) -> (u64, Option<EventRef>, u64) {
     (number, first, asked)
 }
 
+/// Why nothing is said of what came after pressure: it was not shown to bite, or not to be gone. On a busy machine that is the machine's.
+fn pressure_doubt(history: &History, pressed: &Load) -> Option<Reason> {
+    let doubt = unproven(history, |fault| history.text(fault.kind) == PRESSURE)?;
+    let calm = history.calm().share(pressed.phase.from, pressed.phase.to);
+    if calm.is_some_and(|calm| calm < ENOUGH) { Some(Reason::new("machine-busy", doubt.text)) } else { Some(doubt) }
+}
+
 pub(super) fn ovl_03(scope: &Scope<'_>) -> Verdict {
     let history = match scope.history("overload") {
         Ok(history) => history,
@@ -185,15 +194,31 @@ pub(super) fn ovl_03(scope: &Scope<'_>) -> Verdict {
     let within = nanos(scope.parameters.duration("within"));
     let several = scope.deployment.sites.iter().any(|site| site.replicas >= 2);
     let (mut numbers, mut broken, mut missing) = (Vec::new(), Vec::<Broken>::new(), None);
-    let (mut samples, mut edges) = (0_u64, (u64::MAX, 0_u64));
-    for (variant, when) in [(AFTER_PEAK, "after twice the capacity"), (AFTER_KILL, "after that and a kill")] {
+    let (mut samples, mut edges, mut slow) = (0_u64, (u64::MAX, 0_u64), (u64::MAX, 0_u64));
+    let pressed = load(history, &loads, "hold", PRESSED);
+    let unpressed = pressed.and_then(|pressed| pressure_doubt(history, pressed));
+    missing = missing.or_else(|| unpressed.clone());
+    for (variant, when) in [
+        (AFTER_PEAK, "after twice the capacity"),
+        (AFTER_KILL, "after that and a kill"),
+        (AFTER_PRESSURE, "after pressure on the processors"),
+    ] {
         let Some(settle) = load(history, &loads, "settle", variant) else {
-            if variant == AFTER_PEAK || several {
+            let told = match variant {
+                AFTER_KILL => several,
+                AFTER_PRESSURE => pressed.is_some(),
+                _ => true,
+            };
+            if told {
                 let text = format!("nothing was seen {when}");
                 missing = missing.or_else(|| Some(Reason::new("too-few-samples", text)));
             }
             continue;
         };
+        if variant == AFTER_PRESSURE && unpressed.is_some() {
+            // What is slow then may be ours.
+            continue;
+        }
         samples = samples.saturating_add(settle.sent);
         edges = (edges.0.min(settle.phase.from), edges.1.max(settle.phase.to));
         let name = format!("service as before {when}");
@@ -212,9 +237,19 @@ pub(super) fn ovl_03(scope: &Scope<'_>) -> Verdict {
                 seconds(took)
             );
             broken.push((name, text, Some(history.reference(settle.phase.event))));
+            slow = (slow.0.min(settle.phase.from), slow.1.max(settle.phase.to));
         }
     }
-    let held: Vec<Phase> = [OVER, PEAK, KILLED]
+    // Whether the machine was calm is asked of the time that is accused.
+    let edges = if broken.is_empty() { edges } else { slow };
+    if let Some(pressed) = pressed {
+        let until = load(history, &loads, "settle", AFTER_PRESSURE).unwrap_or(pressed).phase.to;
+        if let Some((replica, event)) = ended_within(history, scope.deployment, (pressed.phase.from, until)) {
+            let text = format!("`{replica}` ended while its processor was pressed, or soon after");
+            broken.push((ENDED.to_owned(), text, Some(event)));
+        }
+    }
+    let held: Vec<Phase> = [OVER, PEAK, KILLED, PRESSED]
         .iter()
         .filter_map(|variant| load(history, &loads, "hold", variant))
         .map(|load| load.phase)
@@ -225,6 +260,8 @@ pub(super) fn ovl_03(scope: &Scope<'_>) -> Verdict {
     numbers.extend(quota.number());
     numbers.push(Number::new("must be refused, under overload", count(asked), "requests"));
     numbers.push(Number::new("p95 at low load", base, "ms"));
+    let under_pressure = pressed.map(p95).filter(|p95| p95.is_finite());
+    numbers.extend(under_pressure.map(|p95| Number::new("p95 under pressure on the processors", p95, "ms")));
     if let_in > 0 {
         broken.push((
             ADMITTED.to_owned(),
@@ -238,6 +275,9 @@ pub(super) fn ovl_03(scope: &Scope<'_>) -> Verdict {
     if asked == 0 {
         missing = missing.or_else(|| Some(Reason::new("too-few-samples", "no policy was tried under overload")));
     }
-    let notes = if several { Vec::new() } else { vec!["one replica: none was killed".to_owned()] };
+    let mut notes = if several { Vec::new() } else { vec!["one replica: none was killed".to_owned()] };
+    if pressed.is_none() {
+        notes.push("nobody pressed on the processors".to_owned());
+    }
     verdict(history, broken, edges, Evidence { samples, numbers, notes }, missing)
 }

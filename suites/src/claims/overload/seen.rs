@@ -1,9 +1,9 @@
 //! How each load of an overload went: what was offered, what came of it, how long it took. OVL-01 judges the highest.
 
-use super::{KILLED, OFFERED, OVER, PEAK, STEPS};
+use super::{KILLED, OFFERED, OVER, PEAK, PRESSED, STEPS};
 use crate::claims::common::{
-    Latencies, Phase, Seen, count, decided_by, doubt, late_doubt, len, nanos, phases, record_doubt, seconds, stream,
-    unless,
+    Latencies, Phase, Seen, count, decided_by, doubt_beside, late_doubt, len, nanos, phases, record_doubt, seconds,
+    stream, unless,
 };
 use crate::claims::configuration::telling;
 use crate::claims::lives::Lives;
@@ -21,6 +21,14 @@ pub(super) const MINIMUM: u64 = 200;
 const LEAST_WINDOW: Duration = Duration::from_millis(250);
 /// A harness that was later than a tenth of this bends what is judged here.
 const CERTAIN: Duration = Duration::from_secs(1);
+
+/// The fault that comes last, and of which only OVL-03 says anything.
+pub(super) const PRESSURE: &str = "pressure";
+
+/// Why the history as a whole shows nothing, but for pressure on processors.
+pub(super) fn doubt(history: &History) -> Option<Reason> {
+    doubt_beside(history, PRESSURE)
+}
 
 /// What is broken: the name of the number that shows it, words, and an event.
 pub(super) type Broken = (String, String, Option<EventRef>);
@@ -138,9 +146,19 @@ pub(super) fn steps<'l>(history: &History, loads: &'l [Load]) -> Vec<&'l Load> {
     (1..=STEPS).filter_map(|step| load(history, loads, "hold", &format!("step-{step}"))).collect()
 }
 
-/// A replica that ended before the story killed one.
+/// A replica that ended before the story killed one, or pressed on one.
 pub(super) fn ended(history: &History, deployment: &Deployment, loads: &[Load]) -> Option<(String, EventRef)> {
-    let killed = load(history, loads, "hold", KILLED).map_or(u64::MAX, |load| load.phase.from);
+    let ends = [KILLED, PRESSED].iter().filter_map(|variant| load(history, loads, "hold", variant));
+    let until = ends.map(|load| load.phase.from).min().unwrap_or(u64::MAX);
+    ended_within(history, deployment, (0, until))
+}
+
+/// A replica that ended in `from..to`.
+pub(super) fn ended_within(
+    history: &History,
+    deployment: &Deployment,
+    (from, to): (u64, u64),
+) -> Option<(String, EventRef)> {
     let lives = Lives::new(history);
     let names = |site: &gatecrash_model::deployment::Site| {
         let name = site.name.clone();
@@ -148,7 +166,8 @@ pub(super) fn ended(history: &History, deployment: &Deployment, loads: &[Load]) 
     };
     deployment.sites.iter().flat_map(names).find_map(|replica| {
         let name = history.name(&replica)?;
-        let gone = lives.of(name).iter().find(|turn| turn.state == ReplicaState::Gone && turn.at < killed)?;
+        let turns = lives.of(name).iter();
+        let gone = turns.filter(|turn| turn.state == ReplicaState::Gone).find(|turn| (from..to).contains(&turn.at))?;
         let (position, _) = history.others().find(|(_, event)| event.at == gone.at)?;
         Some((replica, history.reference(position)))
     })

@@ -1,6 +1,6 @@
 //! OVL-01 to OVL-03 over hand-written histories: what holds, what breaks them, and what shows nothing.
 
-use super::{AFTER_KILL, AFTER_PEAK, CLAIMS, KILLED, OFFERED, OVER, PEAK, STEPS};
+use super::{AFTER_KILL, AFTER_PEAK, AFTER_PRESSURE, CLAIMS, KILLED, OFFERED, OVER, PEAK, PRESSED, STEPS};
 use crate::claims::sample::{anything, doubted_effects_never_accuse, explanation, judge, nothing, reason};
 use gatecrash_model::History;
 use gatecrash_model::history::build::{HistoryBuilder, call, with};
@@ -26,8 +26,18 @@ fn graceful(load: u64, turn: u64) -> Option<Result<u64, u16>> {
     Some(if served { Ok(20 + load / 10 + if load > 100 { 400 } else { 0 }) } else { Err(503) })
 }
 
+/// A site whose replicas stand still for most of the time: some requests wait for that.
+fn stalls(_load: u64, turn: u64) -> Option<Result<u64, u16>> {
+    Some(Ok(25 + turn % 8 * 10))
+}
+
 /// One story: base, ramp, one and a half, twice, half; twice with a kill, half. Each stretch takes 10 s, those after a peak 32 s.
 fn story(how: How, after: How) -> HistoryBuilder {
+    told(how, after, None)
+}
+
+/// The same; at its end replicas are pressed, and what comes of that afterwards.
+fn told(how: How, after: How, after_pressure: Option<How>) -> HistoryBuilder {
     let mut history = HistoryBuilder::new("overload");
     let mut at = 0;
     let mut stretch = |history: &mut HistoryBuilder, phase: &str, variant: &str, load: u64, how: How, lasts: u64| {
@@ -66,6 +76,10 @@ fn story(how: How, after: How) -> HistoryBuilder {
     stretch(&mut history, "settle", AFTER_PEAK, 50, after, 32_000);
     stretch(&mut history, "hold", KILLED, 200, graceful, 10_000);
     stretch(&mut history, "settle", AFTER_KILL, 50, after, 32_000);
+    if let Some(after) = after_pressure {
+        stretch(&mut history, "hold", PRESSED, 50, stalls, 10_000);
+        stretch(&mut history, "settle", AFTER_PRESSURE, 50, after, 32_000);
+    }
     history.at_ms(at).phase("end", "");
     history
 }
@@ -183,6 +197,41 @@ fn a_site_that_stays_slow_or_goes_on_failing_breaks_ovl_03() {
         assert_eq!(first(&verdict), "service as before after twice the capacity");
         assert!(explanation(&verdict).contains("service was not as before for 32.00 s and more"), "{verdict:?}");
     }
+}
+
+#[test]
+fn a_site_that_is_as_before_once_its_processors_are_its_own_holds_ovl_03() {
+    let verdict = check("OVL-03", &told(graceful, graceful, Some(graceful)).build());
+    assert_eq!(verdict.observed(), Observed::Holds, "{verdict:?}");
+    let number = |name: &str| verdict.numbers().iter().find(|number| number.name == name).map(|number| number.value);
+    assert_eq!(number("service as before after pressure on the processors"), Some(0.0));
+    assert_eq!(number("p95 under pressure on the processors"), Some(95.0));
+}
+
+#[test]
+fn a_site_that_stays_slow_after_pressure_breaks_ovl_03() {
+    let verdict = check("OVL-03", &told(graceful, graceful, Some(stalls)).build());
+    assert_eq!(first(&verdict), "service as before after pressure on the processors");
+    assert!(explanation(&verdict).contains("after pressure on the processors, asked for 50 a second"), "{verdict:?}");
+}
+
+#[test]
+fn pressure_without_what_comes_after_it_and_one_that_did_not_bite_show_nothing() {
+    let mut cut = story(graceful, graceful);
+    cut.at_ms(300_000).phase("hold", PRESSED).mark(OFFERED, PRESSED, 50_000).ok(ask());
+    cut.at_ms(301_000).phase("end", "");
+    assert_eq!(reason(&check("OVL-03", &cut.build())).0, "too-few-samples");
+    let mut unproven = told(graceful, graceful, Some(graceful));
+    unproven.at_ms(205_000).fault(1, FaultStage::Injected, "pressure", "eu-1");
+    assert_eq!(reason(&check("OVL-03", &unproven.build())).0, "fault-not-proven");
+}
+
+#[test]
+fn a_policy_that_does_not_hold_while_replicas_are_pressed_breaks_ovl_03() {
+    let mut history = told(graceful, graceful, Some(graceful));
+    history.at_ms(207_000).ok(with(call("must-refuse", "eu-1", "plain", "client-1"), Credential::Missing));
+    let verdict = check("OVL-03", &history.build());
+    assert_eq!(first(&verdict), "admitted without a credential under overload", "{verdict:?}");
 }
 
 #[test]
