@@ -34,6 +34,7 @@ pub use cached::Resource;
 pub use faults::Active;
 pub use health::HealthWatch;
 pub use keys::{Forgery, JWKS, JWKS_TTL_SETTING, TOKENS_SETTING};
+pub use lateness::LATE;
 pub use management::Managed;
 pub use operations::{Call, Outcome, Target};
 pub use replicas::{Disk, Replica};

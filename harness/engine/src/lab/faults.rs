@@ -111,7 +111,8 @@ impl Lab {
             // A reset is over as soon as it happened.
             self.state().faults.remove(&number);
             self.stage(number, &fault, FaultStage::Healed, String::new());
-            self.stage(number, &fault, FaultStage::WitnessedGone, "new connections are accepted".to_owned());
+            let (gone, detail) = self.gone(&fault).await;
+            self.stage(number, &fault, if gone { FaultStage::WitnessedGone } else { FaultStage::NotGone }, detail);
         }
         Ok(Active { number, fault })
     }
@@ -125,10 +126,8 @@ impl Lab {
         if !self.state().faults.contains_key(&number) {
             return Ok(());
         }
-        let at_its_end = !matches!(
-            fault,
-            Fault::Replica { what: ReplicaFault::Kill | ReplicaFault::Terminate | ReplicaFault::Pause, .. }
-        );
+        // What was killed is asked when it is started again.
+        let at_its_end = !matches!(fault, Fault::Replica { what: ReplicaFault::Kill | ReplicaFault::Terminate, .. });
         if at_its_end {
             let (bites, detail) = self.bites(&fault, &witness::Before::default()).await;
             self.stage(
@@ -192,8 +191,23 @@ impl Lab {
         }
     }
 
+    /// What ended a component that is about to be started again: whether it stayed ended, as the runtime sees it.
+    pub(super) async fn ended_faults_lasted(&self, name: &str) {
+        for (number, fault) in self.faults_of(name) {
+            if !matches!(fault, Fault::Replica { what: ReplicaFault::Kill | ReplicaFault::Terminate, .. }) {
+                continue;
+            }
+            let state = self.inner.kit.runtime.state(&self.inner.network, name).await;
+            let stage = match state {
+                RunState::Ended(_) | RunState::Absent => FaultStage::Witnessed,
+                RunState::Running | RunState::Paused => FaultStage::NotWitnessed,
+            };
+            self.stage(number, &fault, stage, format!("at its end: {state:?}").to_lowercase());
+        }
+    }
+
     /// A component that was started again is no longer killed.
-    pub(super) fn ended_faults_are_over(&self, name: &str) {
+    pub(super) async fn ended_faults_are_over(&self, name: &str) {
         let over: Vec<(u32, Fault)> = {
             let mut state = self.state();
             let is_over = |fault: &Fault| matches!(fault, Fault::Replica { name: killed, what: ReplicaFault::Kill | ReplicaFault::Terminate | ReplicaFault::Press { .. } } if killed == name);
@@ -210,7 +224,8 @@ impl Lab {
         };
         for (number, fault) in over {
             self.stage(number, &fault, FaultStage::Healed, "started again".to_owned());
-            self.stage(number, &fault, FaultStage::WitnessedGone, "its process runs".to_owned());
+            let (gone, detail) = self.gone(&fault).await;
+            self.stage(number, &fault, if gone { FaultStage::WitnessedGone } else { FaultStage::NotGone }, detail);
         }
     }
 

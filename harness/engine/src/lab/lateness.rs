@@ -1,5 +1,5 @@
 //! Was the harness itself too slow to see? A schedule of its own says how late its tasks get to run: what is later than
-//! [`TOLD`] is written into the history. A window in which that was more than a tenth of it is repeated, once.
+//! [`LATE`] is written into the history. A window in which that was more than a tenth of it is repeated, once.
 
 use super::{Lab, LabError};
 use crate::clock::monotonic_ns;
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How often it is looked at, a second.
 const LOOKS_PER_S: f64 = 100.0;
 /// Lateness that is worth an event: a tenth of the shortest window that anything is judged over is several times this.
-const TOLD: Duration = Duration::from_millis(20);
+pub const LATE: Duration = Duration::from_millis(20);
 /// Share of a window by which the harness may be late.
 const SHARE: u32 = 10;
 /// Moments of lateness that are kept: the oldest are of no window that is still looked at.
@@ -43,7 +43,7 @@ impl Lateness {
 async fn watch(mut looks: Ticks, told: impl Fn(Duration)) {
     while let Some(due) = looks.due.recv().await {
         let late = Duration::from_nanos(monotonic_ns().saturating_sub(due));
-        if late < TOLD {
+        if late < LATE {
             continue;
         }
         told(late);
@@ -114,9 +114,9 @@ mod tests {
         let since = |from| lateness.since(from).as_millis();
         assert_eq!((since(0), since(11), since(30), since(31)), (90, 50, 50, 0));
         for at in 100..100 + u64::try_from(KEPT).unwrap() {
-            lateness.add(at, TOLD);
+            lateness.add(at, LATE);
         }
-        assert_eq!(lateness.since(0), TOLD);
+        assert_eq!(lateness.since(0), LATE);
     }
 
     #[tokio::test]

@@ -448,6 +448,7 @@ impl Lab {
             self.inner.kit.runtime.wipe_disk(&self.inner.network, name).await?;
             self.event(name, ReplicaState::DiskWiped, "");
         }
+        self.ended_faults_lasted(name).await;
         // What pressed on the one that ended does not press on this one.
         self.inner.kit.runtime.release(&self.inner.network, name).await?;
         let replica = self.replicas().into_iter().find(|replica| replica.name == name);
@@ -458,7 +459,7 @@ impl Lab {
             let address = self.inner.kit.runtime.start_again(&self.inner.network, name).await?;
             self.moved(name, address);
         }
-        self.ended_faults_are_over(name);
+        self.ended_faults_are_over(name).await;
         Ok(())
     }
 

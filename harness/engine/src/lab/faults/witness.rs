@@ -21,6 +21,8 @@ const SILENT_AFTER: Duration = Duration::from_millis(40);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Longest delay that is measured whole; of a longer one its first part is.
 const LONGEST_MEASURED: Duration = Duration::from_millis(500);
+/// Shorter delays are not told from a machine that is busy.
+const LEAST_DELAY: Duration = Duration::from_millis(50);
 /// How long a component that was asked to end may go on as if nothing had been said.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// How long the kernel's counts of a limit are looked at: a few periods of a tenth of a second.
@@ -86,7 +88,7 @@ impl Lab {
         let mut last = (false, String::new());
         for _ in 0..GONE_ATTEMPTS {
             last = match fault {
-                Fault::Network { links, .. } => self.network_gone(links).await,
+                Fault::Network { links, what } => self.network_gone(links, *what).await,
                 Fault::Replica { name, what: ReplicaFault::ClosePort } => self.port_is_open(name).await,
                 Fault::Replica { name, what: ReplicaFault::Press { .. } } => self.is_free(name).await,
                 Fault::Replica { name, .. } => {
@@ -94,7 +96,7 @@ impl Lab {
                     (state == RunState::Running, format!("{state:?}").to_lowercase())
                 }
                 Fault::Clock { name, .. } => self.clock_is_off(name, 0).await,
-                Fault::Fixture { name, .. } => self.fixture_gone(name).await,
+                Fault::Fixture { name, endpoint, what } => self.fixture_gone(name, endpoint, *what).await,
             };
             if last.0 {
                 return last;
@@ -177,10 +179,29 @@ impl Lab {
         }
     }
 
-    async fn network_gone(&self, links: &[LinkId]) -> (bool, String) {
+    async fn network_gone(&self, links: &[LinkId], what: NetworkFault) -> (bool, String) {
         let probes = self.found_links(links).unwrap_or_default();
         let asked = probes.iter().map(|(key, link)| async {
             let seen = probe(link.address(), key.protocol(), 0, ANSWER_WITHIN).await;
+            match what {
+                // A shorter one may be the machine's; any answer that came sooner than it shows that it is gone.
+                NetworkFault::Delay { delay_ms, jitter_ms } => {
+                    let least = Duration::from_millis(u64::from(delay_ms.saturating_sub(jitter_ms)));
+                    if let Seen::Answered(after) = seen
+                        && least >= LEAST_DELAY
+                        && after >= least
+                    {
+                        return (false, seen.words(ANSWER_WITHIN));
+                    }
+                }
+                NetworkFault::Bandwidth { .. } => {
+                    let (bites, words) = self.network_bites(key, link, what).await;
+                    if bites {
+                        return (false, words);
+                    }
+                }
+                NetworkFault::Refuse | NetworkFault::Reset | NetworkFault::Hold { .. } | NetworkFault::Blackhole => {}
+            }
             // A component that is down itself breaks the connection behind the link: the link's fault is gone all the same.
             (matches!(seen, Seen::Answered(_) | Seen::Closed(_)), seen.words(ANSWER_WITHIN))
         });
@@ -361,10 +382,15 @@ impl Lab {
         sent.is_none() || sent != state.configuration
     }
 
-    async fn fixture_gone(&self, name: &str) -> (bool, String) {
+    /// Whether a fixture answers, and not as it does with the fault.
+    async fn fixture_gone(&self, name: &str, endpoint: &str, what: FixtureFault) -> (bool, String) {
         let Some((address, protocol)) = self.data_address(name) else { return (false, "it has no address".to_owned()) };
         let seen = probe(address, protocol, 0, ANSWER_WITHIN).await;
-        (matches!(seen, Seen::Answered(_)), seen.words(ANSWER_WITHIN))
+        if !matches!(seen, Seen::Answered(_)) {
+            return (false, seen.words(ANSWER_WITHIN));
+        }
+        let (bites, words) = self.fixture_bites(name, endpoint, what).await;
+        (!bites, words)
     }
 }
 
