@@ -16,7 +16,7 @@ pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan, takes};
 use crate::experiment::Experiment;
 use futures::FutureExt as _;
 use gatecrash_engine::clock::Clock;
-use gatecrash_engine::lab::{Kit, Lab, LabError};
+use gatecrash_engine::lab::{Kit, Lab, LabError, RedisOfRun};
 use gatecrash_engine::link::Links;
 use gatecrash_engine::machine::{Place, Room};
 use gatecrash_engine::recorder;
@@ -167,10 +167,14 @@ pub async fn run(
     stage: Stage,
     progress: Arc<dyn Fn(Progress) + Send + Sync>,
 ) -> Result<RunRecord, CertifyError> {
-    prepare(&stage).await?;
+    // Making and pulling images takes long, and may be interrupted: then no experiment begins, which is told as ever.
+    if let Some(prepared) = stage.interrupt.run_until_cancelled(prepare(&stage)).await {
+        prepared?;
+    }
     let began = stage.clock.now();
     let links = Links::start(request.seed).map_err(|error| CertifyError::Harness(chain(&error)))?;
-    let redis = stores::redis(&request.deployment, stage.runtime.as_ref()).await;
+    let looked_for = stage.interrupt.run_until_cancelled(stores::redis(&request.deployment, stage.runtime.as_ref()));
+    let redis = looked_for.await.unwrap_or_else(|| RedisOfRun::StandIn("the run was interrupted".to_owned()));
     let stores = stores::sentences(&request.deployment, &plan.experiments, &redis);
     let kit = Kit {
         runtime: Arc::clone(&stage.runtime),
@@ -249,7 +253,11 @@ pub async fn run(
     let wall = stage.clock.since(began);
     let mut record = judge::blank(request, plan, &stage, experiments, wall, interrupted);
     record.environment.extend(stores);
-    let (record, _damage) = judge::judge(record, &stage.folder);
+    let (mut record, _damage) = judge::judge(record, &stage.folder);
+    // Whoever interrupts is told so, also if there was nothing left to heal.
+    if stage.interrupt.is_cancelled() && !interrupted {
+        record.interrupt();
+    }
     judge::save(&record, &stage.folder).map_err(CertifyError::Disk)?;
     Ok(record)
 }

@@ -64,7 +64,7 @@ fn after(result: RunResult, cut_short: Option<&str>) -> Exit {
     };
     let cut = match cut_short {
         None => Exit::AsDeclared,
-        Some("interrupted") => Exit::Interrupted,
+        Some(RunRecord::INTERRUPTED) => Exit::Interrupted,
         Some(_) => Exit::Fault,
     };
     result.max(cut)

@@ -102,6 +102,19 @@ impl RunResult {
     }
 }
 
+impl RunRecord {
+    /// Why a run was cut short that somebody interrupted.
+    pub const INTERRUPTED: &'static str = "interrupted";
+
+    /// Somebody interrupted it after everything was told: what it broke is broken, and no certificate comes of it.
+    pub fn interrupt(&mut self) {
+        self.cut_short = Some(Self::INTERRUPTED.to_owned());
+        if matches!(self.result, RunResult::Certified | RunResult::AsDeclaredScaled) {
+            self.result = RunResult::Inconclusive;
+        }
+    }
+}
+
 /// Judged of applicable of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

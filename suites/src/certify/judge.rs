@@ -2,14 +2,15 @@
 
 use super::{Plan, Request, Stage, chain};
 use crate::claims;
-use gatecrash_engine::lab::setting;
+use gatecrash_engine::lab::{LATE, setting};
 use gatecrash_model::claim::{Parameters, Scope};
-use gatecrash_model::history::format;
+use gatecrash_model::history::{EventKind, format};
 use gatecrash_model::profile::Scalar;
 use gatecrash_model::run_record::{ClaimRecord, Denominator, ExperimentRecord, LeftOut, RunRecord, RunResult};
 use gatecrash_model::series::Series;
-use gatecrash_model::verdict::{Declared, Observed, Reason, Standing};
-use gatecrash_model::{Claim, ClaimId, History, Verdict};
+use gatecrash_model::stats::upper_bound_without_failures;
+use gatecrash_model::verdict::{Declared, Number, Observed, Reason, Standing};
+use gatecrash_model::{Claim, ClaimId, Deployment, History, Verdict};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
@@ -20,6 +21,8 @@ use std::time::Duration;
 const SCHEMA_VERSION: &str = "1.0";
 /// Bins of a picture.
 const BINS: u32 = 120;
+/// What the sentence about the harness itself begins with.
+const HARNESS: &str = "harness: ";
 /// The saved record.
 const RECORD: &str = "run.json";
 
@@ -118,12 +121,12 @@ pub(super) fn blank(
         run: stage.run.clone(),
         gatecrash: stage.version.clone(),
         scale: request.scale,
-        cut_short: interrupted.then(|| "interrupted".to_owned()),
+        cut_short: interrupted.then(|| RunRecord::INTERRUPTED.to_owned()),
         environment,
         started: stage.started.clone(),
         wall_ms: u64::try_from(wall.as_millis()).unwrap_or(u64::MAX),
         experiments_ms: experiments.iter().map(|experiment| experiment.wall_ms).sum(),
-        deployment: request.deployment.clone(),
+        deployment: effective(request),
         profile: request.profile.name.clone(),
         product: request.profile.product.clone(),
         // A run of a few claims is asked for as such: it is not held to the whole profile's minimum.
@@ -132,6 +135,17 @@ pub(super) fn blank(
         left_out: plan.left_out.clone(),
         shrunk: Vec::new(),
     }
+}
+
+/// The deployment with the defaults of its adapter's settings filled in.
+fn effective(request: &Request) -> Deployment {
+    let mut deployment = request.deployment.clone();
+    for (name, setting) in &request.adapter.settings {
+        if let Some(value) = &setting.default {
+            deployment.gateway.settings.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    deployment
 }
 
 fn scalars(parameters: &Parameters) -> BTreeMap<String, Scalar> {
@@ -178,8 +192,36 @@ pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<Str
             }
         }
     }
+    record.environment.retain(|sentence| !sentence.starts_with(HARNESS));
+    record.environment.push(lateness(&histories));
     let doubt = (!damage.is_empty()).then(|| format!("the saved run is damaged: {}", damage.join("; ")));
     (decide(record, &histories, doubt.as_ref()), damage)
+}
+
+/// How late the harness was at most, as the histories say it.
+fn lateness(histories: &[History]) -> String {
+    let late = |history: &History| {
+        let late = history.others().filter_map(|(_, found)| match found.kind {
+            EventKind::Late { late_us } => Some(late_us),
+            EventKind::Invoked { .. }
+            | EventKind::Completed { .. }
+            | EventKind::Arrived { .. }
+            | EventKind::Recorded { .. }
+            | EventKind::Mark { .. }
+            | EventKind::Fault { .. }
+            | EventKind::Phase { .. }
+            | EventKind::Replica { .. }
+            | EventKind::Contact { .. }
+            | EventKind::Gap { .. }
+            | EventKind::Note { .. }
+            | EventKind::End => None,
+        });
+        Some((late.max()?, history.experiment().to_owned()))
+    };
+    match histories.iter().filter_map(late).max() {
+        Some((late_us, experiment)) => format!("{HARNESS}at most {} ms late (`{experiment}`)", late_us / 1_000),
+        None => format!("{HARNESS}never seen to be late by {} ms or more", LATE.as_millis()),
+    }
 }
 
 /// Judges the record's claims over these histories, in memory: same record, same histories, same verdicts. A history
@@ -215,6 +257,7 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
                 });
             let overloaded = read.iter().find_map(|history| overloaded.get(history.experiment()));
             let verdict = claims::busy::excused(known.on_busy_machine, (known.check)(&scope), overloaded);
+            let verdict = bounded(verdict);
             doubted(missed(verdict, &claim.experiments, &record.left_out), problem, doubt)
         } else {
             Verdict::inconclusive("unknown-claim", format!("this version of gatecrash has no claim `{}`", claim.id))
@@ -232,6 +275,22 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
     };
     record.result = RunResult::of(&standings, record.minimum_judged, record.scale, record.cut_short.is_some());
     record
+}
+
+fn is_zero(value: f64) -> bool {
+    value.abs() < f64::EPSILON
+}
+
+/// Of what must not be at all, and was not seen: how often it may be nevertheless.
+fn bounded(verdict: Verdict) -> Verdict {
+    let Verdict::Holds(mut evidence) = verdict else { return verdict };
+    let is_none = |number: &Number| number.limit.is_some_and(is_zero) && is_zero(number.value);
+    let is_told = evidence.numbers.iter().any(|number| number.name.starts_with("3/n"));
+    if evidence.samples > 0 && !is_told && evidence.numbers.first().is_some_and(is_none) {
+        let (samples, most) = (evidence.samples, upper_bound_without_failures(evidence.samples) * 100.0);
+        evidence.notes.push(format!("none in {samples} observations: with 95 % at most {most:.2} % (3/n)"));
+    }
+    Verdict::Holds(evidence)
 }
 
 /// A part of a story proves nothing of what was left out; what it broke is broken.
@@ -284,7 +343,35 @@ fn read(path: &Path) -> Result<(History, Option<String>), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gatecrash_model::history::build::HistoryBuilder;
     use gatecrash_model::verdict::{Counterexample, Evidence};
+
+    #[test]
+    fn what_was_not_seen_at_all_is_bounded() {
+        let holds = |limit: f64, value: f64, samples: u64| {
+            let numbers = vec![Number::new("admitted", value, "requests").limit(limit)];
+            let seen = bounded(Verdict::Holds(Evidence { samples, numbers, notes: Vec::new() }));
+            let Verdict::Holds(evidence) = seen else { panic!("{seen:?}") };
+            evidence.notes
+        };
+        assert_eq!(holds(0.0, 0.0, 600), ["none in 600 observations: with 95 % at most 0.50 % (3/n)"]);
+        assert_eq!(holds(3.0, 0.0, 600), Vec::<String>::new(), "some may be");
+        assert_eq!(holds(3.0, 2.0, 600), Vec::<String>::new(), "some were");
+    }
+
+    #[test]
+    fn how_late_the_harness_was_is_said_with_the_experiment() {
+        let history = |name: &str, late_us: &[u32]| {
+            let mut history = HistoryBuilder::new(name);
+            for (ms, late_us) in (1..).zip(late_us) {
+                history.at_ms(ms).late(*late_us);
+            }
+            history.build()
+        };
+        assert_eq!(lateness(&[history("a", &[])]), "harness: never seen to be late by 20 ms or more");
+        let both = [history("a", &[21_000, 45_900]), history("b", &[30_000])];
+        assert_eq!(lateness(&both), "harness: at most 45 ms late (`a`)");
+    }
 
     fn left(experiment: &str, steps: &[&str]) -> LeftOut {
         LeftOut { experiment: experiment.to_owned(), steps: steps.iter().map(|step| (*step).to_owned()).collect() }

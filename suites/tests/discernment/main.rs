@@ -95,7 +95,9 @@ fn main() -> ExitCode {
     let has_failed = room::run(&arguments, trials);
     let Some((path, date)) = write else { return if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS } };
     let alarms = |busy: bool| {
-        let turns = again.iter().cycle().enumerate().take(ALARMS / 2).map(move |(turn, (shape, experiments))| {
+        // The busy ones go on where the idle ones ended: all twins have their turn.
+        let turns = again.iter().cycle().enumerate().skip(if busy { ALARMS / 2 } else { 0 }).take(ALARMS / 2);
+        let turns = turns.map(move |(turn, (shape, experiments))| {
             let name = format!("{}::{}::{}", if busy { "busy" } else { "idle" }, turn + 1, experiments.join("+"));
             let (shape, experiments) = (*shape, experiments.clone());
             Trial::test(name, move || trial::raises_no_alarm(&shape, &experiments, busy))

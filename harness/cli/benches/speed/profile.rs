@@ -6,6 +6,7 @@ use crate::table::Row;
 use gatecrash_engine::clock::monotonic_ns;
 use gatecrash_engine::runtime::docker::engine;
 use gatecrash_model::RunRecord;
+use gatecrash_model::run_record::RunResult;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -18,6 +19,8 @@ const MAIN_JOB: &[&str] = &[
 ];
 /// What the whole catalogue may take in processes, in seconds.
 const CATALOGUE: f64 = 240.0;
+/// And how many times its wall time the experiments take together: how much runs side by side.
+const SIDE_BY_SIDE: f64 = 3.0;
 
 /// In processes.
 pub(crate) fn processes() -> Outcome<Vec<Row>> {
@@ -43,22 +46,23 @@ fn whole(runtime: &str, only: &[&str], most: f64) -> Outcome<Vec<Row>> {
     let record: RunRecord = serde_json::from_slice(&std::fs::read(folder.join("run.json"))?)?;
     let sum = Duration::from_millis(record.experiments_ms).as_secs_f64();
     let counted = record.denominator;
+    let what = if only.is_empty() { "the whole catalogue" } else { "the claims of the main job" };
+    // Fast, and wrong or without a verdict, is not what was promised.
+    let is_judged = matches!(record.result, RunResult::Certified | RunResult::AsDeclaredScaled);
+    // Nothing is promised of a part of the catalogue.
+    let least = if only.is_empty() { SIDE_BY_SIDE } else { 1.0 };
     Ok(vec![
-        Row::new(
-            format!(
-                "{runtime}: {} of {DEPLOYMENT}, default scale",
-                if !only.is_empty() { "the claims of the main job" } else { "the whole catalogue" }
-            ),
-            format!("{wall:.0} s"),
-        )
-        .against(format!(
-            "experiments one after the other: {sum:.0} s ({:.1}x wall); {} of {} claims judged, {}",
-            sum / wall,
-            counted.judged,
-            counted.applicable,
-            record.result.as_str()
-        ))
-        .target(format!("<= {most:.0} s"), wall <= most),
+        Row::new(format!("{runtime}: {what} of {DEPLOYMENT}, default scale"), format!("{wall:.0} s"))
+            .against(format!(
+                "experiments one after the other: {sum:.0} s ({:.1}x wall); {} of {} claims judged, {}",
+                sum / wall,
+                counted.judged,
+                counted.applicable,
+                record.result.as_str()
+            ))
+            .target(format!("<= {most:.0} s"), wall <= most && is_judged),
+        Row::new(format!("{runtime}: {what}, sum of experiment times over wall"), format!("{:.1}", sum / wall))
+            .target(format!(">= {least:.1}"), sum / wall >= least),
     ])
 }
 

@@ -74,8 +74,8 @@ pub(super) async fn run(certify: Certify, shrink: bool) -> Result<Exit, Error> {
     put(&gatecrash_reports::terminal::render_in(&done.record, Some(&named), width, colour))?;
     summarize_job(&folder)?;
     shrunk?;
-    // The run may have come to its end, and the looking for less not.
-    let interrupted = if shrink && interrupt.is_cancelled() { Exit::Interrupted } else { Exit::AsDeclared };
+    // The run may have come to its end, and what is done with it not.
+    let interrupted = if interrupt.is_cancelled() { Exit::Interrupted } else { Exit::AsDeclared };
     Ok(Exit::of(&done.record).max(interrupted))
 }
 

@@ -7,6 +7,7 @@ use gatecrash_fixtures::adapters;
 use gatecrash_fixtures::gateway::defects::Defect;
 use gatecrash_suites::seeds::{self, Sentence};
 use gatecrash_suites::{claims, profiles};
+use std::collections::BTreeSet;
 
 pub(super) fn run(sentences: bool, defects: bool) -> Result<Exit, Error> {
     let lines = match (sentences, defects) {
@@ -21,7 +22,9 @@ pub(super) fn run(sentences: bool, defects: bool) -> Result<Exit, Error> {
 }
 
 fn list_all() -> Vec<String> {
-    let mut lines = vec!["claims".to_owned()];
+    // A claim whose parts are declared one by one is one of the catalogue.
+    let ids = claims::all().iter().map(|claim| claim.id.split('/').next().unwrap_or(claim.id)).collect::<BTreeSet<_>>();
+    let mut lines = vec![format!("{} claims, {} with their parts", ids.len(), claims::all().len())];
     lines.extend(
         claims::all().iter().map(|claim| {
             format!("  {:<9} {:<8} {} [{}]", claim.id, claim.level.as_str(), claim.statement, claim.source)

@@ -22,10 +22,11 @@ fn start(place: &Place, runtime: &str) -> Running {
     Running::start(place.gatecrash(&words))
 }
 
-/// While everything is brought up, while nothing is wrong yet, while a fault is in place.
+/// Before anything runs, while everything is brought up, while nothing is wrong yet, while a fault is in place.
 pub(crate) fn at_several_moments() {
     type Moment = fn(&Place, &Running) -> bool;
-    let moments: [(&str, Moment); 3] = [
+    let moments: [(&str, Moment); 4] = [
+        ("the plan", |_, running| running.said().contains("seed ")),
         ("bring-up", |_, running| running.said().contains("started ")),
         ("steady", |place, _| place.recorded("\"phase\":\"steady\"")),
         ("fault", |place, _| place.recorded("\"stage\":\"injected\"")),

@@ -209,10 +209,11 @@ impl Read {
             problems.push((KEPT, words, self.not_told.clone(), None));
         }
         if let Some((stop, doubt)) = Self::slow(history, stops, self.unready_within, |stop| stop.unready) {
-            let after = stop
-                .unready
-                .map_or_else(|| "never".to_owned(), |at| format!("{:.2} s", seconds(at.saturating_sub(stop.at))));
-            let words = format!("`{}` was unready {after} after SIGTERM", history.text(stop.replica));
+            let after = stop.unready.map_or_else(
+                || "not seen to be unready".to_owned(),
+                |at| format!("unready {:.2} s", seconds(at.saturating_sub(stop.at))),
+            );
+            let words = format!("`{}` was {after} after SIGTERM", history.text(stop.replica));
             problems.push((UNREADY, words, vec![history.reference(stop.event)], doubt));
         }
         if let Some((stop, doubt)) = Self::slow(history, stops, self.stop_within, |stop| stop.gone) {

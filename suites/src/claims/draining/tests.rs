@@ -106,7 +106,7 @@ mod drain {
             verdict(history)
         };
         assert_eq!(second(50_005).observed(), Observed::Holds, "{:?}", second(50_005));
-        assert!(explanation(&second(49_995)).contains("`eu-2` was unready never after SIGTERM"));
+        assert!(explanation(&second(49_995)).contains("`eu-2` was not seen to be unready after SIGTERM"));
     }
 
     #[test]
