@@ -13,7 +13,7 @@ help:
 	@echo "discern      every defect against the claims, and false alarms; writes suites/DISCERNMENT.md"
 	@echo "images       Envoy and Redis into target/tools (envoy, redis: one of them)"
 	@echo "faketime     libfaketime into target/tools: clocks of foreign gateways can be off"
-	@echo "bench        what links cost"
+	@echo "bench        how fast it is, against what one would use instead (PARTS=\"links traffic\": only these)"
 	@echo "sweep        remove what killed runs left on this machine"
 
 test: fmt clippy doc deps tools
@@ -26,7 +26,8 @@ test: fmt clippy doc deps tools
 		$(CARGO) test --workspace --no-fail-fast; \
 	fi
 	@echo "make test: told one defect for each claim; \`make discern\` tells all of them, and their conforming twins"
-	@docker version >/dev/null 2>&1 || echo "make test: skipped what needs containers: no container engine answers"
+	@$(CARGO) run --quiet -p gatecrash -- plan flex-managed --runtime docker >/dev/null 2>&1 || \
+		echo "make test: skipped what needs containers: no container engine answers"
 	@test -x target/tools/envoy || echo "make test: skipped the certification of Envoy: \`make envoy\` did not succeed (see above)"
 	@test -x target/tools/redis/redis-server || command -v redis-server >/dev/null || \
 		echo "make test: skipped what needs a real Redis (the stub stood in): \`make redis\` did not succeed (see above)"
