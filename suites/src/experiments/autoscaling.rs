@@ -38,6 +38,8 @@ const FIRST_PER_S: f64 = 60.0;
 const MOST_PER_S: f64 = 1_500.0;
 /// With less of the machine's time free more requests keep nobody busier: they wait, each with the connections that it has open.
 const LEAST_FREE: f64 = 0.1;
+/// How long a load may wait for time that others have taken.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// The load grows by at least and at most so many times from one look to the next.
 const GROWS: (f64, f64) = (1.15, 2.5);
 /// How long a request may take: whether it is lost is what counts.
@@ -160,6 +162,7 @@ impl Load {
     /// Until replicas use as much as they are to, or `enough` of them are there. Marked, and so is that no load was enough for that, or none that
     /// the machine carries.
     async fn raise(&mut self, lab: &Lab, enough: impl Fn(usize) -> bool) -> Result<(), LabError> {
+        let mut waited = Duration::ZERO;
         loop {
             let machine = CoreTime::now();
             let (there, percent) = used(lab, &self.site).await?;
@@ -170,7 +173,13 @@ impl Load {
                 lab.mark(LOADED, &self.site, told);
                 return Ok(());
             }
-            if self.per_s >= MOST_PER_S || free.is_some_and(|free| free < LEAST_FREE) {
+            let is_full = free.is_some_and(|free| free < LEAST_FREE);
+            if is_full && waited < PATIENCE {
+                // Others may need the machine just now: they end, and this load stays.
+                waited += LOOK;
+                continue;
+            }
+            if self.per_s >= MOST_PER_S || is_full {
                 lab.mark(LOAD_SHORT, &self.site, told);
                 return Ok(());
             }
