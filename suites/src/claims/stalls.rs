@@ -1,10 +1,17 @@
 //! When did the machine stand still for so long that a store which is fine may have seemed lost?
 
+use super::common::{ms, stream};
 use gatecrash_model::History;
 use gatecrash_model::calm::STALL_MS;
 use gatecrash_model::history::EventKind;
+use gatecrash_model::name::Name;
+use gatecrash_model::operation::stream as streams;
 
-/// Such times in order, ns: the harness was late, or a calibration request took as long.
+/// What is slow at the same time was so within this, ns.
+const TOGETHER: u64 = 100_000_000;
+
+/// Such times in order, ns: the harness was late, or a calibration request took as long, or gateways of two sites took as long to refuse what they
+/// refuse by themselves. Of the two cores of a machine one may stand still, and calibration be on the other.
 #[derive(Debug, Default)]
 pub(crate) struct Stalls(Vec<u64>);
 
@@ -14,7 +21,7 @@ impl Stalls {
             let EventKind::Late { late_us } = found.kind else { return None };
             (f64::from(late_us) >= STALL_MS * 1_000.0).then_some(found.at)
         });
-        let mut all: Vec<u64> = late.chain(history.calm().stalls(STALL_MS)).collect();
+        let mut all: Vec<u64> = late.chain(history.calm().stalls(STALL_MS)).chain(shared(history)).collect();
         all.sort_unstable();
         Self(all)
     }
@@ -24,6 +31,23 @@ impl Stalls {
         let next = self.0.partition_point(|at| at.saturating_add(near) < from);
         self.0.get(next).is_some_and(|at| *at <= to.saturating_add(near))
     }
+}
+
+/// When gateways of two sites stood still together: sites share nothing but the machine, and whoever has no credential is refused without a store, an
+/// upstream or a peer. What one site alone took long for may be its own.
+fn shared(history: &History) -> Vec<u64> {
+    let slow = stream(history, streams::MUST_REFUSE).filter(|seen| {
+        let is_slow = ms(seen.ended().saturating_sub(seen.sent)) >= STALL_MS;
+        is_slow && seen.asked.credential.must_refuse() && seen.status() != 0
+    });
+    let mut slow: Vec<(u64, Name)> = slow.map(|seen| (seen.sent, seen.asked.site)).collect();
+    slow.sort_unstable();
+    let elsewhere = |&(at, site): &(u64, Name)| {
+        let first = slow.partition_point(|(other, _)| other.saturating_add(TOGETHER) < at);
+        let near = slow.iter().skip(first).take_while(|(other, _)| *other <= at.saturating_add(TOGETHER));
+        near.into_iter().any(|(_, other)| *other != site)
+    };
+    slow.iter().filter(|one| elsewhere(one)).map(|(at, _)| *at).collect()
 }
 
 #[cfg(test)]
@@ -45,5 +69,23 @@ mod tests {
             Stalls::of(&history.build()).touch(0, 200_000_000, 0)
         };
         assert!(!cut_off_after(1) && !cut_off_after(59) && cut_off_after(60));
+    }
+
+    #[test]
+    fn gateways_of_two_sites_that_stand_still_together_show_a_stall() {
+        let slow = |asked: &[(&str, u64, u64)]| {
+            let mut history = HistoryBuilder::new("story");
+            for (replica, at_ms, took_ms) in asked {
+                history.takes_ns = took_ms * 1_000_000;
+                history
+                    .at_ms(*at_ms)
+                    .rejected(with(call("must-refuse", replica, "plain", "client-1"), Credential::Missing), 401);
+            }
+            Stalls::of(&history.build()).touch(0, 10_000_000_000, 0)
+        };
+        assert!(slow(&[("eu-1", 100, 70), ("us-1", 110, 65)]));
+        assert!(!slow(&[("eu-1", 100, 70), ("eu-2", 110, 65)]), "one site alone may be slow by itself");
+        assert!(!slow(&[("eu-1", 100, 70), ("us-1", 110, 55)]), "too short");
+        assert!(!slow(&[("eu-1", 100, 70), ("us-1", 900, 70)]), "not together");
     }
 }

@@ -26,6 +26,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const TOKENS_PER_PAIR: usize = 50;
 /// Uses of one whole matrix, at most.
 const USES_AT_MOST: usize = 3200;
+/// How long a replica that was given new material may take until it issues tokens.
+const ISSUES_WITHIN: Duration = Duration::from_secs(5);
 /// Uses that are under way at the same time.
 const AT_ONCE: usize = 8;
 /// Who the tokens are for.
@@ -72,6 +74,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.rekey(&last, NEW_MATERIAL).await?;
         lab.phase("hold", "rekeyed");
         for replica in lab.replicas_of(&last) {
+            issues(&lab, &replica).await?;
             tokens.extend(make(&lab, &replica, per_issuer, NEW_MATERIAL).await?);
         }
         use_all(&lab, &route, tokens.iter(), &replicas, |site| material(&lab, site, &last, true)).await?;
@@ -102,6 +105,20 @@ fn material(lab: &Lab, site: &str, last: &str, rekeyed: bool) -> String {
         return NEW_MATERIAL.to_owned();
     }
     lab.deployment().site(site).map(|site| site.signing.clone()).unwrap_or_default()
+}
+
+/// Waits until a replica that has just started issues tokens: one that is not in touch with its group yet may be told to issue none. What does not
+/// come in time is not there, as the check will see.
+async fn issues(lab: &Lab, issuer: &Replica) -> Result<(), LabError> {
+    let from = lab.now();
+    let passed = || Duration::from_nanos(lab.now().saturating_sub(from));
+    while lab.has(Capability::TokenIssue) && passed() < ISSUES_WITHIN {
+        if lab.issue(streams::MANAGEMENT, &issuer.name, CLIENT).await.1.is_some() {
+            break;
+        }
+        lab.hold(Duration::from_millis(50)).await?;
+    }
+    Ok(())
 }
 
 /// Tokens of `issuer`, each with the mark that says where it comes from. A replica that refuses to issue gives fewer.
