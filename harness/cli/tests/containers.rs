@@ -78,21 +78,31 @@ fn certify(folder: &Path, deployment: &str, arguments: &[&str]) -> Result<(Optio
     Ok((ended.status.code(), said, report))
 }
 
+/// Reasons of the machine's own: what it left open for these is told again, once.
+const FOR_THE_MACHINE: [&str; 3] = ["machine-busy", "harness-late", "no-steady-state"];
+
 /// Claims whose experiments kill and restart replicas, bring brand-new ones, and hold fixtures back: half a minute.
 fn certification() -> Result<(), Failed> {
-    let folder = tempfile::tempdir()?;
     let only = ["--only", "TOK-01", "--only", "QUO-05", "--only", "CON-01", "--only", "SEC-01"];
-    let pressure = Pressure::since_now();
-    let (code, said, report) = certify(folder.path(), "flex-managed", &only)?;
-    // Nothing is wrong with what is left open while others keep the machine busy.
-    if code == Some(2) && pressure.free_if_busy().is_some() {
-        eprintln!("claims are LEFT OPEN, the machine had no time left:\n{report}");
+    let mut again = true;
+    loop {
+        let (folder, pressure) = (tempfile::tempdir()?, Pressure::since_now());
+        let (code, said, report) = certify(folder.path(), "flex-managed", &only)?;
+        if code == Some(2) && again && FOR_THE_MACHINE.iter().any(|reason| report.contains(reason)) {
+            eprintln!("told again, the machine left claims open:\n{report}");
+            again = false;
+            continue;
+        }
+        // Nothing is wrong with what is left open while others keep the machine busy.
+        if code == Some(2) && pressure.free_if_busy().is_some() {
+            eprintln!("claims are LEFT OPEN, the machine had no time left:\n{report}");
+            return Ok(());
+        }
+        if code != Some(0) || !report.contains("4 judged of 4 applicable") {
+            return Err(format!("exit {code:?}\n{said}\n{report}").into());
+        }
         return Ok(());
     }
-    if code != Some(0) || !report.contains("4 judged of 4 applicable") {
-        return Err(format!("exit {code:?}\n{said}\n{report}").into());
-    }
-    Ok(())
 }
 
 /// Certifies one site of two gateways that are started so; all of it must end with 3 and say these words.
