@@ -20,6 +20,7 @@ pub(crate) mod predicted;
 #[cfg(test)]
 mod properties;
 pub(crate) mod quota;
+pub(crate) mod recovery;
 #[cfg(test)]
 mod respawns;
 #[cfg(test)]

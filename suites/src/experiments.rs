@@ -38,6 +38,7 @@ mod rolling_restart;
 mod rounds;
 mod samples;
 mod scaling;
+mod settling;
 mod site_local;
 mod site_loss;
 mod sites;

@@ -216,6 +216,7 @@ struct Inner {
     background: AtomicBool,
     lateness: lateness::Lateness,
     calibrated: calibration::Calibrated,
+    slow_refusals: calibration::SlowRefusals,
     stop: CancellationToken,
     state: Mutex<State>,
     /// Held by whoever is about to inject or to replace: a witness looks at a replica that nobody replaces meanwhile.

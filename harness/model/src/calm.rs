@@ -23,6 +23,8 @@ pub const HOPS: f64 = 4.0;
 pub const STALL_MS: f64 = 60.0;
 /// Share of a stretch that must have been calm for its latencies to be compared.
 pub const ENOUGH: f64 = 0.5;
+/// What is slow at the same time was so within this, ns.
+const TOGETHER: u64 = 100_000_000;
 /// What the machine may add to a gateway's requests for two stretches to be comparable: half of what a comparison allows.
 const COMPARABLE_MS: f64 = 2.5;
 
@@ -143,6 +145,25 @@ impl Calm {
         }
         (all > 0).then(|| f64::from(calm) / f64::from(all))
     }
+}
+
+/// Of the times (ns) at which something at a site stood still, those close to which something at another site did, too, in order. Sites share nothing but
+/// the machine; what one site alone takes long for may be its own.
+///
+/// ```
+/// use gatecrash_model::calm::shared;
+/// assert_eq!(shared(vec![(110_000_000, "us"), (100_000_000, "eu"), (900_000_000, "us")]), [100_000_000, 110_000_000]);
+/// assert_eq!(shared(vec![(100_000_000, "eu"), (110_000_000, "eu")]), [0_u64; 0]);
+/// ```
+#[must_use]
+pub fn shared<Site: Ord>(mut slow: Vec<(u64, Site)>) -> Vec<u64> {
+    slow.sort_unstable();
+    let elsewhere = |(at, site): &(u64, Site)| {
+        let first = slow.partition_point(|(other, _)| other.saturating_add(TOGETHER) < *at);
+        let mut near = slow.iter().skip(first).take_while(|(other, _)| *other <= at.saturating_add(TOGETHER));
+        near.any(|(_, other)| other != site)
+    };
+    slow.iter().filter(|one| elsewhere(one)).map(|(at, _)| *at).collect()
 }
 
 /// The `q`-quantile of these times; infinite if it falls among those that never ended, `None` without any.

@@ -4,7 +4,7 @@ use super::{Plan, Request, Stage, chain};
 use crate::claims;
 use gatecrash_engine::lab::{LATE, setting};
 use gatecrash_model::claim::{Parameters, Scope};
-use gatecrash_model::history::{EventKind, format};
+use gatecrash_model::history::format;
 use gatecrash_model::profile::Scalar;
 use gatecrash_model::run_record::{ClaimRecord, Denominator, ExperimentRecord, LeftOut, RunRecord, RunResult};
 use gatecrash_model::series::Series;
@@ -201,21 +201,7 @@ pub(super) fn judge(mut record: RunRecord, folder: &Path) -> (RunRecord, Vec<Str
 /// How late the harness was at most, as the histories say it.
 fn lateness(histories: &[History]) -> String {
     let late = |history: &History| {
-        let late = history.others().filter_map(|(_, found)| match found.kind {
-            EventKind::Late { late_us } => Some(late_us),
-            EventKind::Invoked { .. }
-            | EventKind::Completed { .. }
-            | EventKind::Arrived { .. }
-            | EventKind::Recorded { .. }
-            | EventKind::Mark { .. }
-            | EventKind::Fault { .. }
-            | EventKind::Phase { .. }
-            | EventKind::Replica { .. }
-            | EventKind::Contact { .. }
-            | EventKind::Gap { .. }
-            | EventKind::Note { .. }
-            | EventKind::End => None,
-        });
+        let late = claims::busy::late(history).map(|(_, late_us)| late_us);
         Some((late.max()?, history.experiment().to_owned()))
     };
     match histories.iter().filter_map(late).max() {

@@ -14,12 +14,16 @@ const LATE_MS: f64 = 500.0;
 const STUCK_MS: f64 = 250.0;
 const SLICES: usize = 4;
 
+/// When the harness was late (ns), and by how many microseconds.
+pub(crate) fn late(history: &History) -> impl Iterator<Item = (u64, u32)> {
+    history.others().filter_map(|(_, found)| {
+        if let EventKind::Late { late_us } = found.kind { Some((found.at, late_us)) } else { None }
+    })
+}
+
 /// Why nothing that `history` shows to be late is proof; `None` on a machine that carried it.
 pub(crate) fn overloaded(history: &History) -> Option<Reason> {
-    let late = history.others().filter_map(|(_, found)| {
-        if let EventKind::Late { late_us } = found.kind { Some(f64::from(late_us) / 1000.0) } else { None }
-    });
-    let late = late.fold(0.0, f64::max);
+    let late = late(history).map(|(_, late_us)| f64::from(late_us) / 1000.0).fold(0.0, f64::max);
     let stalled = history.calm().slower_than(STUCK_MS);
     let what = if late >= LATE_MS {
         format!("the harness stood still for {late:.0} ms")

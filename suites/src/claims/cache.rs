@@ -14,6 +14,7 @@ mod stampede;
 
 pub(crate) use shared::STALL;
 
+use crate::claims::recovery::SETTLE;
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// Name of the experiment that all claims but CAC-04 read.
@@ -115,7 +116,7 @@ const CAC_03: Claim = Claim {
 
 const CAC_04: Claim = Claim {
     id: "CAC-04",
-    statement: "with the cache's store lost, requests go to the backend, without errors and in bounded time; must-revalidate is never served stale",
+    statement: "with the cache's store lost, requests go to the backend, without errors and in bounded time; it is used again when it is back; must-revalidate is never served stale",
     source: "RFC 9111 section 5.2.2.2; availability baseline; claims.md section 3, rows 45 and 47",
     level: Level::Extended,
     parameters: &[
@@ -135,6 +136,7 @@ const CAC_04: Claim = Claim {
             words: &[],
             help: "D: what p95 may be longer by while the store is lost",
         },
+        SETTLE,
     ],
     needs: &[Capability::HttpCache, Capability::SharedStore, Capability::NetworkFaults],
     reads: Reads::Experiments(&[CACHE_STORE_LOSS]),

@@ -220,11 +220,8 @@ pub(crate) fn steady_doubt(history: &History) -> Option<Reason> {
 /// `harness-late`, if the harness was later than a tenth of `window` anywhere in `from..=to` (ns).
 pub(crate) fn late_doubt(history: &History, window: Duration, from: u64, to: u64) -> Option<Reason> {
     let allowed_us = u64::try_from(window.as_micros() / 10).unwrap_or(u64::MAX);
-    let late_us = history
-        .others()
-        .filter(|(_, found)| (from..=to).contains(&found.at))
-        .filter_map(|(_, found)| if let EventKind::Late { late_us } = found.kind { Some(late_us) } else { None })
-        .max()?;
+    let within = super::busy::late(history).filter(|(at, _)| (from..=to).contains(at));
+    let late_us = within.map(|(_, late_us)| late_us).max()?;
     (u64::from(late_us) > allowed_us).then(|| {
         let text = format!(
             "`{}`: the harness was {late_us} us late; a tenth of the window is {allowed_us} us",

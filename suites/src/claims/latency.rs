@@ -8,6 +8,7 @@ mod tests;
 pub(crate) use data_path::stall;
 
 use crate::claims::configuration::SLO;
+use crate::claims::recovery::SETTLE;
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// Mark: the management links have this added latency from here on; subject: empty, or one of [`UNSTEADY`]; value:
@@ -102,6 +103,7 @@ const LAT_03: Claim = Claim {
             words: &[],
             help: "longest time that a request may take in a fault of management (default: ours)",
         },
+        SETTLE,
     ],
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
     reads: Reads::Experiments(&["data-path"]),

@@ -8,6 +8,7 @@ mod seen;
 #[cfg(test)]
 mod tests;
 
+use super::recovery::SETTLE;
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// Mark: what is offered from here on; subject: variant of the phase; value: requests a second in thousandths.
@@ -32,6 +33,8 @@ pub(crate) const STRESS: &str = "twice";
 pub(crate) const UPSTREAM_FAILS: &str = "upstream-fails";
 pub(crate) const STORE_AWAY: &str = "store-refuse";
 pub(crate) const STORE_HUNG: &str = "store-blackhole";
+/// Phase `settle`, variant: all of them are over.
+pub(crate) const AFTERWARDS: &str = "afterwards";
 
 /// The claims of this family.
 pub(crate) const CLAIMS: &[Claim] = &[OVL_01, OVL_02, OVL_03, OVL_04];
@@ -132,7 +135,7 @@ const OVL_03: Claim = Claim {
 
 const OVL_04: Claim = Claim {
     id: "OVL-04",
-    statement: "in overload, and while the upstream or the store is lost, health answers are quick and true: a replica that runs lives, one that serves everything is ready and one that serves nothing is not; retries stay within a budget",
+    statement: "in overload, and while the upstream or the store is lost, health answers are quick and true: a replica that runs lives, one that serves everything is ready and one that serves nothing is not; retries stay within a budget; soon afterwards every replica serves, and says so",
     source: "claims.md rows 21, 23, 67 and 68: health that followed a store, or waited with the requests; retries that were a storm",
     level: Level::Extended,
     parameters: &[
@@ -145,6 +148,7 @@ const OVL_04: Claim = Claim {
             60_000.0,
             "until readiness has followed what is served; never scaled (default: that of DRN-01)",
         ),
+        SETTLE,
     ],
     needs: &[Capability::Concurrency, Capability::NetworkFaults],
     reads: Reads::Experiments(&[HEALTH]),

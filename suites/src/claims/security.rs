@@ -4,6 +4,7 @@ mod broken;
 
 use super::common::{count, ms, record_doubt};
 use super::lives::{Lives, Offences, status};
+use super::recovery::SETTLE;
 use gatecrash_model::History;
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Reads, Scope};
 use gatecrash_model::operation::stream;
@@ -36,10 +37,10 @@ pub(crate) const BROKEN_ROUTE: &str = "broken-route";
 
 const SEC_02: Claim = Claim {
     id: "SEC-02",
-    statement: "a route whose policy cannot be built, or whose policy needs what is away, fails closed; its siblings go on",
+    statement: "a route whose policy cannot be built, or whose policy needs what is away, fails closed, and serves again when it is mended; its siblings go on",
     source: "Flex: \"Plugin configured to fail closed\"; claims.md section 3, rows 29, 30, 31",
     level: Level::Core,
-    parameters: &[],
+    parameters: &[SETTLE],
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
     reads: Reads::Experiments(&[BROKEN_POLICY]),
     on_busy_machine: OnBusyMachine::Stands,

@@ -1,14 +1,10 @@
 //! When did the machine stand still for so long that a store which is fine may have seemed lost?
 
+use super::busy::late;
 use super::common::{ms, stream};
 use gatecrash_model::History;
-use gatecrash_model::calm::STALL_MS;
-use gatecrash_model::history::EventKind;
-use gatecrash_model::name::Name;
+use gatecrash_model::calm::{STALL_MS, shared};
 use gatecrash_model::operation::stream as streams;
-
-/// What is slow at the same time was so within this, ns.
-const TOGETHER: u64 = 100_000_000;
 
 /// Such times in order, ns: the harness was late, or a calibration request took as long, or gateways of two sites took as long to refuse what they
 /// refuse by themselves. Of the two cores of a machine one may stand still, and calibration be on the other.
@@ -17,11 +13,8 @@ pub(crate) struct Stalls(Vec<u64>);
 
 impl Stalls {
     pub(crate) fn of(history: &History) -> Self {
-        let late = history.others().filter_map(|(_, found)| {
-            let EventKind::Late { late_us } = found.kind else { return None };
-            (f64::from(late_us) >= STALL_MS * 1_000.0).then_some(found.at)
-        });
-        let mut all: Vec<u64> = late.chain(history.calm().stalls(STALL_MS)).chain(shared(history)).collect();
+        let late = late(history).filter(|(_, late_us)| f64::from(*late_us) >= STALL_MS * 1_000.0).map(|(at, _)| at);
+        let mut all: Vec<u64> = late.chain(history.calm().stalls(STALL_MS)).chain(together(history)).collect();
         all.sort_unstable();
         Self(all)
     }
@@ -33,21 +26,13 @@ impl Stalls {
     }
 }
 
-/// When gateways of two sites stood still together: sites share nothing but the machine, and whoever has no credential is refused without a store, an
-/// upstream or a peer. What one site alone took long for may be its own.
-fn shared(history: &History) -> Vec<u64> {
+/// When gateways of two sites stood still together: whoever has no credential is refused without a store, an upstream or a peer.
+fn together(history: &History) -> Vec<u64> {
     let slow = stream(history, streams::MUST_REFUSE).filter(|seen| {
         let is_slow = ms(seen.ended().saturating_sub(seen.sent)) >= STALL_MS;
         is_slow && seen.asked.credential.must_refuse() && seen.status() != 0
     });
-    let mut slow: Vec<(u64, Name)> = slow.map(|seen| (seen.sent, seen.asked.site)).collect();
-    slow.sort_unstable();
-    let elsewhere = |&(at, site): &(u64, Name)| {
-        let first = slow.partition_point(|(other, _)| other.saturating_add(TOGETHER) < at);
-        let near = slow.iter().skip(first).take_while(|(other, _)| *other <= at.saturating_add(TOGETHER));
-        near.into_iter().any(|(_, other)| *other != site)
-    };
-    slow.iter().filter(|one| elsewhere(one)).map(|(at, _)| *at).collect()
+    shared(slow.map(|seen| (seen.sent, seen.asked.site)).collect())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod matrix;
 mod revocation;
 mod times;
 
+use super::recovery::SETTLE;
 use gatecrash_model::claim::{Capability, Claim, Level, OnBusyMachine, Parameter, Reads, Value};
 
 /// A token of the matrix was issued by a gateway; subject: its digest; value: the operation that issued it.
@@ -133,7 +134,7 @@ const TOK_04: Claim = Claim {
 
 const TOK_05: Claim = Claim {
     id: "TOK-05",
-    statement: "with introspection, a revoked token lives at most min(cache TTL, exp), also while the identity provider is away",
+    statement: "with introspection, a revoked token lives at most min(cache TTL, exp), also while the identity provider is away; soon after it is back, tokens are good that nobody could check",
     source: "Flex OAuth token introspection policy, validatedTokenTTL; RFC 7662 section 4; claims.md section 3, row 38",
     level: Level::Core,
     parameters: &[
@@ -169,6 +170,7 @@ const TOK_05: Claim = Claim {
             words: &[],
             help: "how soon after exp nothing is judged: NumericDate has whole seconds",
         },
+        SETTLE,
     ],
     needs: &[Capability::Tokens, Capability::TokenIntrospection, Capability::NetworkFaults],
     reads: Reads::Experiments(&["introspection"]),

@@ -2,6 +2,7 @@
 //! Who gets in, and do the other routes go on? Read by SEC-02.
 
 use super::canaries::canaries;
+use super::settling::{lasts, settle};
 use crate::claims::security::{BROKEN_POLICY, BROKEN_ROUTE, POLICY, PROVIDER, STORE};
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
@@ -19,7 +20,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
     expected: |deployment, scale| {
         let polls = deployment.control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.poll_interval * 6);
-        (STEADY * 2 + HOLD * 3 + polls).mul_f64(scale) + Duration::from_secs(6)
+        (STEADY + HOLD * 3 + polls).mul_f64(scale) + lasts(scale) * 3 + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
     steps,
@@ -90,8 +91,7 @@ async fn publish_broken(lab: &Lab, route: &str) -> Result<(), LabError> {
     })
     .await?;
     lab.hold(polls(lab)).await?;
-    lab.phase("settle", POLICY);
-    lab.hold(lab.scaled(STEADY)).await
+    settle(lab, POLICY).await
 }
 
 /// What policies need is away for a while.
@@ -101,7 +101,8 @@ async fn refuse(lab: &Lab, variant: &str, links: Vec<LinkId>) -> Result<(), LabE
     lab.phase("hold", variant);
     lab.hold(lab.scaled(HOLD)).await?;
     lab.phase("heal", variant);
-    lab.heal(away).await
+    lab.heal(away).await?;
+    settle(lab, variant).await
 }
 
 /// Until every replica has asked for its configuration.

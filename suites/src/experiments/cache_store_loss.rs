@@ -2,6 +2,7 @@
 //! has expired. Read by CAC-04.
 
 use super::rounds::cluster;
+use super::settling::{lasts, settle};
 use super::sites::rest;
 use crate::claims::cache::kinds::{EXPIRING, Kind, STEADY};
 use crate::claims::cache::{CACHE_STORE_LOSS, LOSSES, UPSTREAM_AWAY};
@@ -20,7 +21,9 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: CACHE_STORE_LOSS,
     story: "the store that a cache is in is lost four times while requests go on; then the upstream is away, and what was kept has expired",
     needs: &[Capability::HttpCache, Capability::SharedStore, Capability::NetworkFaults],
-    expected: |_, scale| (HELD.mul_f64(scale).max(LEAST_HELD) + Duration::from_secs(2)) * 5 + Duration::from_secs(5),
+    expected: |_, scale| {
+        (HELD.mul_f64(scale).max(LEAST_HELD) + lasts(scale) + Duration::from_secs(1)) * 5 + Duration::from_secs(5)
+    },
     steps,
     // Only the stub can throttle.
     options: |_| LabOptions { store: Some(StoreKind::Stub), ..LabOptions::default() },
@@ -96,8 +99,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.until_comparable(from, &[steady]).await?;
         lab.phase("heal", variant);
         lab.heal(away).await?;
-        lab.phase("settle", variant);
-        lab.hold(Duration::from_millis(700)).await?;
+        settle(&lab, variant).await?;
     }
     lab.phase("end", "");
     traffic.stop().await;
@@ -122,6 +124,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     sweep().await;
     lab.phase("heal", UPSTREAM_AWAY);
     lab.heal(away).await?;
-    lab.phase("settle", UPSTREAM_AWAY);
+    settle(&lab, UPSTREAM_AWAY).await?;
+    sweep().await;
     lab.hold(Duration::ZERO).await
 }

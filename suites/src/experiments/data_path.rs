@@ -4,6 +4,7 @@
 use crate::claims::latency::UPSTREAM_CUT;
 use crate::experiment::{Experiment, named};
 use crate::experiments::canaries::traffic;
+use crate::experiments::settling::{lasts, settle};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
 use gatecrash_model::Deployment;
@@ -16,7 +17,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "data-path",
     story: "requests go on while management is slow, slower than its timeout, then away; then one site is cut off its upstream",
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
-    expected: |_, scale| (HELD * 5).mul_f64(scale) + Duration::from_secs(8),
+    expected: |_, scale| (HELD * 5).mul_f64(scale) + lasts(scale) + Duration::from_secs(8),
     options: |_| LabOptions::default(),
     steps,
     run: |lab| story(lab).boxed(),
@@ -77,8 +78,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.phase("heal", UPSTREAM);
         lab.heal(active).await?;
     }
-    lab.phase("settle", "");
-    lab.hold(Duration::from_millis(500)).await?;
+    settle(&lab, "").await?;
     stream.stop().await;
     Ok(())
 }

@@ -5,7 +5,8 @@ use super::canaries::plain;
 use super::overload::{CONCURRENCY, SERVICE, bounded};
 use super::rounds::cluster;
 use super::samples::Samples;
-use crate::claims::overload::{HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
+use super::settling::{lasts, settle};
+use crate::claims::overload::{AFTERWARDS, HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, Target, Traffic, TrafficSpec};
@@ -23,6 +24,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         let stores = u32::from(deployment.store.is_some()) * 2;
         STEADY.mul_f64(scale).max(LEAST)
             + (HELD.mul_f64(scale).max(LEAST) + REST) * (2 + stores)
+            + lasts(scale)
             + Duration::from_secs(4)
     },
     steps,
@@ -86,8 +88,8 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.hold(REST).await?;
     }
 
+    let low = lab.traffic_answered_after(spec, SERVICE);
     if let Some(store) = lab.deployment().store_of(&site) {
-        let low = lab.traffic_answered_after(spec, SERVICE);
         let links = lab.links("*", &store);
         let losses = [(STORE_AWAY, NetworkFault::Refuse), (STORE_HUNG, NetworkFault::Blackhole)];
         for (variant, what) in losses.into_iter().filter(|(variant, _)| lab.wants(variant)) {
@@ -100,9 +102,10 @@ async fn story(lab: Lab) -> Result<(), LabError> {
             lab.phase("settle", variant);
             lab.hold(REST).await?;
         }
-        low.halt();
-        halted.push(low);
     }
+    settle(&lab, AFTERWARDS).await?;
+    low.halt();
+    halted.push(low);
     lab.phase("end", "");
     health.stop().await;
     samples.stop().await;

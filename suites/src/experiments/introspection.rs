@@ -2,6 +2,7 @@
 //! cannot reach the provider any more, and hold what it said before: of a token that is revoked meanwhile, of one that expires meanwhile,
 //! and nothing at all of those that nobody used before. Read by TOK-05.
 
+use super::settling::{lasts, settle};
 use super::watches::Watch;
 use crate::claims::tokens::{PROVIDER_AWAY, PROVIDER_REVOKE};
 use crate::experiment::{Experiment, named};
@@ -23,7 +24,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     expected: |deployment, scale| {
         let said = deployment.gateway.settings.get(TTL);
         let seconds = if let Some(Scalar::Number(seconds)) = said { *seconds } else { TTL_S };
-        Duration::try_from_secs_f64(seconds * 3.2 * scale).unwrap_or_default() + Duration::from_secs(8)
+        Duration::try_from_secs_f64(seconds * 3.2 * scale).unwrap_or_default() + lasts(scale) + Duration::from_secs(8)
     },
     options: |_| LabOptions::default(),
     steps,
@@ -124,8 +125,7 @@ async fn away(lab: &Lab, route: &str, every: Duration) -> Result<(), LabError> {
     lab.hold(ttl + ttl / 4 + IN_VAIN).await?;
     lab.phase("heal", PROVIDER_AWAY);
     lab.heal(cut).await?;
-    lab.phase("settle", PROVIDER_AWAY);
-    lab.hold(A_MOMENT.max(ttl / 10)).await?;
+    settle(lab, PROVIDER_AWAY).await?;
     join_all(revoked.into_iter().chain(new).chain([expiring]).map(Used::stop)).await;
     Ok(())
 }

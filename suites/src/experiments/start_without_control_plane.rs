@@ -90,8 +90,10 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     if [RESTART_ONE, NEW, RESTART_ALL, WIPE].into_iter().any(|step| lab.wants(step)) {
         refused(&lab, &route, &replicas, version).await?;
     }
+    // Whoever started from what was kept has to hear of what comes next.
     lab.phase("settle", "");
-    watch(&lab, &route, &replicas, version, lab.ready_within(), Duration::from_millis(500)).await
+    let next = lab.publish(|_| {}).await?;
+    watch(&lab, &route, &replicas, next, patience(&lab, START), Duration::from_millis(500)).await
 }
 
 /// The control plane refuses while one replica restarts, a new one comes, all restart, and all have lost what was kept.

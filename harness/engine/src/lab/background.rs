@@ -88,7 +88,9 @@ impl Lab {
             streams.push(self.open_loop(CONTRACT_PER_S * share, valid, |_| {}));
         }
         if !refused.is_empty() {
-            streams.push(self.open_loop(MUST_REFUSE_PER_S * share, refused, |_| {}));
+            let (lab, site) = (self.clone(), site.to_owned());
+            streams
+                .push(self.open_loop(MUST_REFUSE_PER_S * share, refused, move |outcome| lab.refused(&site, &outcome)));
         }
         Ok(streams)
     }

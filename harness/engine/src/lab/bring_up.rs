@@ -103,6 +103,7 @@ impl Lab {
             background: AtomicBool::new(true),
             lateness: super::lateness::Lateness::default(),
             calibrated: super::calibration::Calibrated::default(),
+            slow_refusals: super::calibration::SlowRefusals::default(),
             stop: CancellationToken::new(),
             state: Mutex::new(state),
             acting: tokio::sync::Mutex::new(()),

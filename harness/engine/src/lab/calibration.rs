@@ -1,9 +1,10 @@
 //! How fast is the machine while an experiment runs? Requests that pass no gateway and no fault, through an ingress of their own
 //! to the first upstream. Claims that compare latencies leave out the slices of time in which these, too, were slow.
 
+use super::Outcome;
 use super::operations::{Call, Target};
 use super::{Lab, LabError};
-use gatecrash_model::calm::{Calm, ENOUGH, SLICE_NS, STALL_MS};
+use gatecrash_model::calm::{Calm, ENOUGH, SLICE_NS, STALL_MS, shared};
 use gatecrash_model::operation::{Credential, stream};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -37,7 +38,37 @@ impl Calibrated {
     }
 }
 
+/// Which gateways stood still: refusals that took as long as a stall, when they were due (ns since the run started) and at which site. Of the two cores of a
+/// machine one may stand still, and calibration be on the other.
+#[derive(Debug, Default)]
+pub(super) struct SlowRefusals(Mutex<Vec<(u64, String)>>);
+
+impl SlowRefusals {
+    fn add(&self, due: u64, site: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((due, site.to_owned()));
+    }
+
+    /// Whether gateways of two sites stood still together since `from`.
+    fn shared_since(&self, from: u64) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !shared(all.iter().filter(|(due, _)| *due >= from).map(|(due, site)| (*due, site.as_str())).collect())
+            .is_empty()
+    }
+}
+
 impl Lab {
+    /// When `outcome`, which ends now, was due (ns since the run started).
+    fn due(&self, outcome: &Outcome) -> u64 {
+        self.now().saturating_sub(u64::try_from(outcome.latency.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Looks at a refusal by a gateway of `site`, which needs neither a store nor an upstream.
+    pub(super) fn refused(&self, site: &str, outcome: &Outcome) {
+        if outcome.answer.status != 0 && outcome.latency.as_secs_f64() * 1000.0 >= STALL_MS {
+            self.inner.slow_refusals.add(self.due(outcome), site);
+        }
+    }
+
     /// Starts the calibration stream, unless the experiment wants to be alone.
     pub(super) fn calibrate(&self) {
         if self.inner.options.quiet {
@@ -47,9 +78,7 @@ impl Lab {
             .with(Credential::NotNeeded);
         let lab = self.clone();
         let running = self.open_loop(RATE_PER_S, vec![call], move |outcome| {
-            let now = lab.now();
-            let due = now.saturating_sub(u64::try_from(outcome.latency.as_nanos()).unwrap_or(u64::MAX));
-            lab.inner.calibrated.add(due, outcome.answer.is_success().then_some(outcome.latency));
+            lab.inner.calibrated.add(lab.due(&outcome), outcome.answer.is_success().then_some(outcome.latency));
         });
         self.keep_task(running.until_the_end());
     }
@@ -58,6 +87,7 @@ impl Lab {
     pub(super) fn stood_still(&self, from: u64) -> bool {
         self.inner.calibrated.longest_ms(from) >= STALL_MS
             || self.inner.lateness.since(from).as_secs_f64() * 1000.0 >= STALL_MS
+            || self.inner.slow_refusals.shared_since(from)
     }
 
     /// Holds on, in a stretch that began at `from` (ns), until the machine was as fast in its second half as in its first: what is compared with it later
@@ -104,5 +134,20 @@ impl Lab {
     #[must_use]
     pub(super) fn was_busy(&self, from: u64) -> bool {
         self.inner.calibrated.calm().share(from, self.now()).is_some_and(|calm| calm < ENOUGH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_of_two_sites_that_stand_still_together_show_that_the_machine_did() {
+        let slow = SlowRefusals::default();
+        for (due_ms, site) in [(100, "eu"), (120, "eu"), (900, "us"), (950, "eu")] {
+            slow.add(due_ms * 1_000_000, site);
+        }
+        assert!(slow.shared_since(0) && slow.shared_since(900_000_000));
+        assert!(!slow.shared_since(901_000_000), "one site alone may be slow by itself");
     }
 }

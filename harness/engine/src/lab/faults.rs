@@ -78,6 +78,12 @@ impl Lab {
         });
     }
 
+    /// Asks the witness of a fault that is over whether it is gone.
+    async fn look_after(&self, number: u32, fault: &Fault) {
+        let (gone, detail) = self.gone(fault).await;
+        self.stage(number, fault, if gone { FaultStage::WitnessedGone } else { FaultStage::NotGone }, detail);
+    }
+
     /// Injects a fault and asks its witness whether it bites.
     ///
     /// # Errors
@@ -111,8 +117,7 @@ impl Lab {
             // A reset is over as soon as it happened.
             self.state().faults.remove(&number);
             self.stage(number, &fault, FaultStage::Healed, String::new());
-            let (gone, detail) = self.gone(&fault).await;
-            self.stage(number, &fault, if gone { FaultStage::WitnessedGone } else { FaultStage::NotGone }, detail);
+            self.look_after(number, &fault).await;
         }
         Ok(Active { number, fault })
     }
@@ -140,8 +145,7 @@ impl Lab {
         self.undo(&fault).await?;
         self.state().faults.remove(&number);
         self.stage(number, &fault, FaultStage::Healed, String::new());
-        let (gone, detail) = self.gone(&fault).await;
-        self.stage(number, &fault, if gone { FaultStage::WitnessedGone } else { FaultStage::NotGone }, detail);
+        self.look_after(number, &fault).await;
         Ok(())
     }
 
@@ -224,8 +228,7 @@ impl Lab {
         };
         for (number, fault) in over {
             self.stage(number, &fault, FaultStage::Healed, "started again".to_owned());
-            let (gone, detail) = self.gone(&fault).await;
-            self.stage(number, &fault, if gone { FaultStage::WitnessedGone } else { FaultStage::NotGone }, detail);
+            self.look_after(number, &fault).await;
         }
     }
 

@@ -1,6 +1,6 @@
 //! CAC-04: what does a gateway do without the store that its cache is in, and without the upstream when what it kept has expired?
 
-use super::kinds::EXPIRING;
+use super::kinds::{EXPIRING, STEADY};
 use super::record::Record;
 use super::{CACHE_STORE_LOSS, LOSSES, UPSTREAM_AWAY};
 use crate::claims::common::{
@@ -8,6 +8,7 @@ use crate::claims::common::{
 };
 use crate::claims::lives::Offences;
 use crate::claims::pace::{Compared, Pace, compare};
+use crate::claims::recovery::{Recovery, settled};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
@@ -18,6 +19,9 @@ use std::collections::BTreeSet;
 pub(super) const MINIMUM: u64 = 100;
 /// Ages are told in whole seconds, and so may be what is decided by them.
 const GRAIN_NS: u64 = 1_000_000_000;
+
+/// More of the requests for what is kept, and fresh for a second, go to the upstream only where the cache is not used.
+const UNUSED: f64 = 0.5;
 
 pub(super) const STALE: &str = "must-revalidate served stale";
 
@@ -39,6 +43,13 @@ impl Found {
     fn few(&mut self, text: String) {
         self.missing.get_or_insert_with(|| Reason::new("too-few-samples", text));
     }
+
+    fn recovered(&mut self, back: Recovery) {
+        self.numbers.extend(back.numbers);
+        self.broken.extend(back.broken);
+        self.events.extend(back.events);
+        self.missing = self.missing.take().or(back.missing);
+    }
 }
 
 /// Without its store the cache lets everything pass, in time; what must be revalidated is never served stale.
@@ -56,7 +67,8 @@ pub(super) fn cac_04(scope: &Scope<'_>) -> Verdict {
         .and_then(|steadily| steady(history, streams::CACHED, (steadily.from, steadily.to), slo));
     let base = before.clone().ok().and_then(|mut service| service.paces.base());
     let mut found = Found::default();
-    stale(&Record::read(history), &phases, scope, &mut found);
+    let record = Record::read(history);
+    stale(&record, &phases, scope, &mut found);
     for variant in LOSSES {
         let Some(part) = phase(history, &phases, "hold", variant).map(|part| judged(history, part)) else {
             found.few(format!("the store was never lost: {variant}"));
@@ -64,6 +76,13 @@ pub(super) fn cac_04(scope: &Scope<'_>) -> Verdict {
         };
         loss(history, variant, part, &mut found, (slo, extra), base.zip(steadily));
     }
+    for variant in LOSSES {
+        after(&record, scope, &phases, (variant, slo), &mut found);
+    }
+    let mut back = Recovery::default();
+    let settle = phase(history, &phases, "settle", UPSTREAM_AWAY);
+    back.judge(scope, history, settle, ("the upstream away", slo), stream(history, streams::CACHED));
+    found.recovered(back);
     found.numbers.extend(base.map(|base| Number::new("p95 before the losses", base, "ms")));
     let Found { samples, numbers, broken, mut events, missing, busy, certain } = found;
     if let Some((decided, _)) = broken.first() {
@@ -77,6 +96,39 @@ pub(super) fn cac_04(scope: &Scope<'_>) -> Verdict {
     }
     let held = Verdict::holds(MINIMUM, Evidence { samples, numbers, notes: Vec::new() });
     unless(held, doubt(history).or(before.err()).or(missing).or(busy))
+}
+
+/// The store is back: everything is answered, and what was kept is served again.
+fn after(record: &Record<'_>, scope: &Scope<'_>, phases: &[Phase], (variant, slo): (&str, f64), found: &mut Found) {
+    let history = record.history;
+    let (settle, when) = (phase(history, phases, "settle", variant), format!("store lost: {variant}"));
+    let mut back = Recovery::default();
+    back.judge(scope, history, settle, (&when, slo), stream(history, streams::CACHED));
+    if let Some(part) = settle.map(|settle| settled(scope, history, settle)) {
+        let (mut asked, mut passed) = (0_u64, Offences::default());
+        for one in record.uses().filter(|one| one.kind == STEADY && (part.from..part.to).contains(&one.sent)) {
+            asked = asked.saturating_add(1);
+            if one.arrived.is_some() {
+                passed.add(history, one.event);
+            }
+        }
+        let share = count(passed.count) / count(asked.max(1));
+        let name = format!("of what is kept passed on afterwards ({variant})");
+        if asked == 0 {
+            back.few(format!("nothing was asked for that is kept, after the loss: {variant}"));
+        } else {
+            back.numbers.push(Number::new(&name, share * 100.0, "%").limit(UNUSED * 100.0));
+        }
+        if share > UNUSED {
+            let text = format!(
+                "{when}: the store was back, and {} of {asked} requests for what is kept went to the upstream all the same",
+                passed.count
+            );
+            back.broken.push((name, text));
+            back.events.extend(passed.events);
+        }
+    }
+    found.recovered(back);
 }
 
 /// Success and p95 of one stretch without the store.

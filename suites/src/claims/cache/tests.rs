@@ -428,8 +428,21 @@ fn requests_that_came_one_after_the_other_show_no_stampede() {
 
 // CAC-04
 
-/// What happens while the store is lost: status, and how long it takes in ms.
-fn losing(status: u16, takes_ms: u64) -> Told {
+/// What a gateway does when its store is back: serves what it kept, answers 500, or asks the upstream each time.
+#[derive(Clone, Copy, PartialEq)]
+enum Back {
+    Used,
+    Fails,
+    Bypassed,
+}
+
+/// From one loss to the next.
+const LOSS: u64 = 16_000;
+/// When the last one is over.
+const AWAY: u64 = 70_000;
+
+/// What happens while the store is lost: status, and how long it takes in ms; and what once it is back.
+fn losing_and(status: u16, takes_ms: u64, back: Back) -> Told {
     let mut told = Told::new(CACHE_STORE_LOSS);
     told.0.takes_ns = 5_000_000;
     told.0.at_ms(0).phase("steady", "");
@@ -438,7 +451,7 @@ fn losing(status: u16, takes_ms: u64) -> Told {
         told.at(at).fetch(&resource, "eu-1");
     }
     for (number, variant) in LOSSES.into_iter().enumerate() {
-        let from = 4_000 + u64::try_from(number).unwrap() * 3_000;
+        let from = 4_000 + u64::try_from(number).unwrap() * LOSS;
         told.0.at_ms(from).phase("inject", variant);
         told.0.proven_fault(variant, "eu-1->eu-store", from + 10, from + 2_000);
         told.0.at_ms(from + 100).phase("hold", variant);
@@ -449,28 +462,50 @@ fn losing(status: u16, takes_ms: u64) -> Told {
         told.0.takes_ns = 5_000_000;
         told.0.at_ms(from + 1_900).phase("heal", variant);
         told.0.at_ms(from + 2_100).phase("settle", variant);
+        for second in 11..14 {
+            let at = from + second * 1_000 + 500;
+            let made = told.at(at).fetch(&resource, "eu-1");
+            for ms in (100..900).step_by(100) {
+                told.at(at + ms);
+                match back {
+                    Back::Used => told.hit(&resource, "eu-2", made, 0),
+                    Back::Fails => {
+                        told.ask((&resource, "eu-2", "client-1", Credential::NotNeeded), 500, Some(made), None)
+                    }
+                    Back::Bypassed => told.fetch(&resource, "eu-2"),
+                };
+            }
+        }
     }
-    told.0.at_ms(20_000).phase("steady", UPSTREAM_AWAY);
+    told.0.at_ms(AWAY).phase("steady", UPSTREAM_AWAY);
     told
+}
+
+/// The same; once it is back it is used.
+fn losing(status: u16, takes_ms: u64) -> Told {
+    losing_and(status, takes_ms, Back::Used)
 }
 
 /// The upstream away; what its status is, and what is served instead.
 fn away(mut told: Told, status: u16, stale: bool) -> Told {
-    let brought = told.at(20_100).fetch("must-revalidate/1", "eu-1");
-    told.0.proven_fault("refuse", "eu-1->eu-upstream", 20_200, 25_000);
-    told.0.at_ms(23_000).phase("hold", UPSTREAM_AWAY);
+    let brought = told.at(AWAY + 100).fetch("must-revalidate/1", "eu-1");
+    told.0.proven_fault("refuse", "eu-1->eu-upstream", AWAY + 200, AWAY + 5_000);
+    told.0.at_ms(AWAY + 3_000).phase("hold", UPSTREAM_AWAY);
     for replica in ["eu-1", "eu-2"] {
         let made_for = (stale && replica == "eu-2").then_some(brought);
         let status = if made_for.is_some() { 200 } else { status };
-        told.at(23_100).ask(
+        told.at(AWAY + 3_100).ask(
             ("must-revalidate/1", replica, "client-1", Credential::NotNeeded),
             status,
             made_for,
             Some(3),
         );
     }
-    told.0.at_ms(24_900).phase("heal", UPSTREAM_AWAY);
-    told.0.at_ms(25_100).phase("settle", UPSTREAM_AWAY);
+    told.0.at_ms(AWAY + 4_900).phase("heal", UPSTREAM_AWAY);
+    told.0.at_ms(AWAY + 5_100).phase("settle", UPSTREAM_AWAY);
+    for ms in (15_200..16_600).step_by(200) {
+        told.at(AWAY + ms).fetch("must-revalidate/1", "eu-1");
+    }
     told
 }
 
@@ -492,6 +527,15 @@ fn errors_and_waits_are_told() {
 }
 
 #[test]
+fn a_store_that_is_back_is_used_again() {
+    let fails = verdict("CAC-04", &away(losing_and(200, 8, Back::Fails), 502, false).0.build());
+    assert_eq!(decided(&fails), "success afterwards (store lost: refuse)");
+    let bypassed = verdict("CAC-04", &away(losing_and(200, 8, Back::Bypassed), 502, false).0.build());
+    assert_eq!(decided(&bypassed), "of what is kept passed on afterwards (refuse)");
+    assert!(explanation(&bypassed).contains("21 of 21 requests for what is kept went to the upstream"), "{bypassed:?}");
+}
+
+#[test]
 fn what_must_be_revalidated_is_never_served_stale() {
     let found = verdict("CAC-04", &away(losing(200, 8), 502, true).0.build());
     assert_eq!(decided(&found), loss::STALE);
@@ -503,7 +547,7 @@ fn a_loss_without_witness_and_an_upstream_that_was_there_show_nothing() {
     let found = verdict("CAC-04", &losing(200, 8).0.build());
     assert!(reason(&found).1.contains("the upstream away"), "{found:?}");
     let mut told = away(losing(200, 8), 502, false);
-    told.0.at_ms(26_000).fault(99, FaultStage::Injected, "refuse", "x").fault(
+    told.0.at_ms(AWAY + 6_000).fault(99, FaultStage::Injected, "refuse", "x").fault(
         99,
         FaultStage::NotWitnessed,
         "refuse",

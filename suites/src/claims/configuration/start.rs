@@ -4,7 +4,9 @@
 
 use super::{RESTARTED, START_VARIANT, STORE_LOST, words};
 use crate::claims::common::{FaultWindow, Seen, count, decided_by, len, stream};
-use crate::claims::common::{doubt, end_of, faults, ms, nanos, record_doubt, seconds, unless};
+use crate::claims::common::{
+    doubt, end_of, faults, late_doubt, ms, nanos, phase, phases, record_doubt, seconds, unless,
+};
 use crate::claims::lives::Lives;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::deployment::CONTROL_PLANE;
@@ -13,12 +15,14 @@ use gatecrash_model::history::event::mark;
 use gatecrash_model::operation::{Credential, stream as streams};
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
 use gatecrash_model::{History, Name};
+use std::collections::BTreeMap;
 
 /// The ways in which the control plane must have been away.
 const KINDS: [&str; 3] = ["refuse", "blackhole", "slow"];
 const FIRST: &str = "start to first correct answer";
 const NEVER: &str = "no correct answer for";
 const OPEN: &str = "admitted without their policy";
+const BACK: &str = "the control plane back, until the next version was served";
 
 /// One start of the variant.
 struct Start {
@@ -185,11 +189,12 @@ pub(super) fn cfg_02(scope: &Scope<'_>, variant: i64) -> Verdict {
         Err(verdict) => return verdict,
     };
     let lives = Lives::new(history);
+    let within = nanos(scope.parameters.duration("within"));
     let mut starts = starts(history, &lives, variant);
     let mut open = read(history, &mut starts);
+    let back = if variant == RESTARTED { Some(Back::read(history, within)) } else { None };
     let where_kept = if variant == RESTARTED { store_needed(history, &lives, &mut open) } else { None };
     let samples = len(starts.len());
-    let within = nanos(scope.parameters.duration("within"));
     let mut numbers = numbers(&starts, within);
     numbers.push(Number::new(OPEN, count(open.count), "requests").limit(0.0));
     if open.count > 0 {
@@ -197,6 +202,7 @@ pub(super) fn cfg_02(scope: &Scope<'_>, variant: i64) -> Verdict {
         let numbers = decided_by(numbers, OPEN);
         return Verdict::Violated(Counterexample { explanation, events: open.events, samples, numbers });
     }
+    numbers.extend(back.iter().flat_map(|back| back.number(within)));
     if let Some(first) = starts.iter().find(|start| start.is_late(within)) {
         // What is shown is an absence: a record with holes, or a cut that did not cut, cannot show it.
         if let Some(doubt) = record_doubt(history).or_else(|| reached(history, &lives, &starts)) {
@@ -209,9 +215,115 @@ pub(super) fn cfg_02(scope: &Scope<'_>, variant: i64) -> Verdict {
         let events = late.take(3).map(|start| history.reference(start.event)).collect();
         return Verdict::Violated(Counterexample { explanation: explanation.join("; "), events, samples, numbers });
     }
+    if let Some(late) = back.as_ref().and_then(|back| back.late.as_ref()) {
+        let doubt = record_doubt(history)
+            .or_else(|| late_doubt(history, scope.parameters.duration("within"), late.from, late.to));
+        if let Some(doubt) = doubt {
+            return Verdict::Inconclusive(doubt);
+        }
+        let (explanation, events) = (late.words(history, within), vec![history.reference(late.event)]);
+        let numbers = decided_by(numbers, BACK);
+        return Verdict::Violated(Counterexample { explanation, events, samples, numbers });
+    }
     let notes = where_kept.into_iter().collect();
     let held = Verdict::holds(1, Evidence { samples, numbers, notes });
-    unless(held, doubt(history).or_else(|| unclear(history, &starts)).or_else(|| reached(history, &lives, &starts)))
+    unless(
+        held,
+        doubt(history)
+            .or_else(|| unclear(history, &starts))
+            .or_else(|| reached(history, &lives, &starts))
+            .or_else(|| back?.missing),
+    )
+}
+
+/// The control plane is back and has published once more: who follows?
+#[derive(Default)]
+struct Back {
+    /// The longest time from the publication to a correct answer of a replica, ns.
+    took: u64,
+    /// One that was not seen to follow in time.
+    late: Option<Late>,
+    missing: Option<Reason>,
+}
+
+/// A replica that did not follow in time.
+struct Late {
+    replica: Name,
+    version: u32,
+    from: u64,
+    to: u64,
+    /// When it did, ns after `from`.
+    took: Option<u64>,
+    /// Position of the publication.
+    event: usize,
+}
+
+impl Back {
+    fn read(history: &History, within: u64) -> Self {
+        let few = |text: String| Self { missing: Some(Reason::new("too-few-samples", text)), ..Self::default() };
+        let phases = phases(history);
+        let Some(settle) = phase(history, &phases, "settle", "") else {
+            return few("what came after was not seen".to_owned());
+        };
+        let published = history.marks(mark::PUBLISHED).find(|(at, ..)| (settle.from..settle.to).contains(at));
+        let Some((from, _, version, event)) = published else {
+            return few("nothing was published when the control plane was back".to_owned());
+        };
+        let version = u32::try_from(version).unwrap_or_default();
+        let mut first: BTreeMap<Name, Option<u64>> = BTreeMap::new();
+        for seen in stream(history, streams::CANARY).filter(|seen| seen.sent >= from && seen.sent < settle.to) {
+            if seen.asked.credential.must_refuse() {
+                continue;
+            }
+            let known = first.entry(seen.asked.target).or_default();
+            if let Some((ended, _, answer)) = seen.outcome
+                && answer.is_success()
+                && answer.version >= version
+            {
+                *known = Some(known.map_or(ended, |known| known.min(ended)));
+            }
+        }
+        if first.is_empty() {
+            return few("nobody was asked when the control plane was back".to_owned());
+        }
+        let mut back = Self::default();
+        for (replica, followed) in first {
+            let took = followed.map(|at| at.saturating_sub(from));
+            back.took = back.took.max(took.unwrap_or_default());
+            let watched = settle.to.saturating_sub(from);
+            if took.map_or(watched >= within, |took| took > within) {
+                back.late.get_or_insert(Late { replica, version, from, to: settle.to, took, event });
+            } else if took.is_none() {
+                let text = format!(
+                    "`{}` was watched for only {:.1} s when the control plane was back",
+                    history.text(replica),
+                    seconds(watched)
+                );
+                back.missing.get_or_insert_with(|| Reason::new("too-few-samples", text));
+            }
+        }
+        back
+    }
+
+    fn number(&self, within: u64) -> Option<Number> {
+        let took = if self.late.as_ref().is_some_and(|late| late.took.is_none()) { None } else { Some(self.took) };
+        self.missing.is_none().then(|| Number::new(BACK, took.map_or(f64::INFINITY, ms), "ms").limit(ms(within)))
+    }
+}
+
+impl Late {
+    fn words(&self, history: &History, within: u64) -> String {
+        let seen = self.took.map_or_else(
+            || format!("not seen in {:.1} s", seconds(self.to.saturating_sub(self.from))),
+            |took| format!("only after {:.1} s", seconds(took)),
+        );
+        format!(
+            "the control plane was back and published version {}: a correct answer of `{}` with it was {seen}; {:.1} s are allowed",
+            self.version,
+            history.text(self.replica),
+            seconds(within)
+        )
+    }
 }
 
 /// Why starts that broke nothing do not show enough.

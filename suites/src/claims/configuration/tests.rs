@@ -202,6 +202,13 @@ fn an_outage_that_is_not_proven_shows_nothing_and_a_wrong_answer_stands() {
 /// `eu-1` starts at 3 s, 103 s and 203 s, the control plane refusing, a black hole and slow, and answers from 1 s later on
 /// with `version`, or not at all.
 fn start(variant: i64, version: u32) -> HistoryBuilder {
+    let mut history = starts_of(variant, version);
+    back(&mut history, Some(1_000));
+    history
+}
+
+/// The same without what comes after.
+fn starts_of(variant: i64, version: u32) -> HistoryBuilder {
     let mut history = HistoryBuilder::new("start-without-control-plane");
     history.at_ms(500).mark("published", "", 2);
     for (begin, kind) in [(0, "refuse"), (100_000, "blackhole"), (200_000, "slow")] {
@@ -221,6 +228,30 @@ fn start(variant: i64, version: u32) -> HistoryBuilder {
         }
     }
     history
+}
+
+/// The control plane is back, and publishes once more; `eu-1` follows after so many ms, or not at all.
+fn back(history: &mut HistoryBuilder, follows: Option<u64>) {
+    history.at_ms(290_000).phase("settle", "").mark("published", "", 3);
+    for ms in (0..62_000).step_by(100) {
+        let version = if follows.is_some_and(|follows| ms >= follows) { 3 } else { 2 };
+        let answer = Answer { status: 200, version, ..Answer::default() };
+        history.at_ms(290_001 + ms).operation(canary("eu-1"), Some((Effect::Ok, answer)), true);
+    }
+    history.at_ms(352_100).phase("end", "");
+}
+
+#[test]
+fn whoever_started_without_the_control_plane_follows_it_when_it_is_back() {
+    for (follows, words) in [(None, "not seen in 62.1 s"), (Some(61_000), "only after 61.0 s")] {
+        let mut history = starts_of(RESTARTED, 2);
+        back(&mut history, follows);
+        let verdict = judge(CLAIMS, "CFG-02/a", &[&history.build()]);
+        assert!(explanation(&verdict).contains(words), "{verdict:?}");
+        assert_eq!(verdict.numbers()[0].name, "the control plane back, until the next version was served");
+    }
+    let verdict = judge(CLAIMS, "CFG-02/a", &[&starts_of(RESTARTED, 2).build()]);
+    assert!(reason(&verdict).1.contains("what came after was not seen"), "{verdict:?}");
 }
 
 /// The same with `eu-2` started without its store at 3 s, too, serving after `served` ms, or not at all.
@@ -274,7 +305,7 @@ fn each_way_to_be_away_must_have_been_tried() {
 
 #[test]
 fn one_late_start_among_the_three_breaks_cfg_02() {
-    let mut history = start(RESTARTED, 2);
+    let mut history = starts_of(RESTARTED, 2);
     history.at_ms(302_000).mark(START_VARIANT, "eu-1", RESTARTED).replica("eu-1", ReplicaState::Gone);
     history.proven_fault("blackhole", "eu-1->eu-management", 301_000, 375_000);
     history.at_ms(303_000).replica("eu-1", ReplicaState::Starting);

@@ -7,6 +7,7 @@ use crate::claims::common::{
 use crate::claims::configuration::Stretch;
 use crate::claims::configuration::{telling, words};
 use crate::claims::pace::{Compared, Pace, compare};
+use crate::claims::recovery::Recovery;
 use gatecrash_model::History;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
@@ -110,6 +111,13 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
             events.push(event);
         }
     }
+    let mut after = Recovery::default();
+    let settle = phase(history, &phases, "settle", "");
+    after.judge(scope, history, settle, ("all faults", slo), stream(history, streams::TRAFFIC));
+    numbers.append(&mut after.numbers);
+    certain |= !after.broken.is_empty();
+    broken.append(&mut after.broken);
+    events.append(&mut after.events);
     // Without a break the slowest stretch decided: the one that came nearest to its limit.
     let nearest = nearest_p95(&numbers);
     numbers.extend(base.map(|base| Number::new("p95 before the faults", base, "ms")));
@@ -131,7 +139,7 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
     let notes = one_site.then(|| "one site: no other route could show a cut upstream".to_owned()).into_iter().collect();
     let numbers = decided_by(numbers, &nearest);
     let held = Verdict::holds(MINIMUM, Evidence { samples, numbers, notes });
-    unless(held, doubt(history).or(before.err()).or(missing).or_else(late).or(busy))
+    unless(held, doubt(history).or(before.err()).or(missing).or(after.missing).or_else(late).or(busy))
 }
 
 /// Name of the p95 that came nearest to its limit, or went furthest beyond.

@@ -166,6 +166,13 @@ fn a_latency_that_is_not_proven_shows_nothing() {
 
 /// 20 s steady, then each fault for 20 s; requests take `takes` ms while management is slow.
 fn data_path(takes: u64) -> HistoryBuilder {
+    let mut history = faults(takes);
+    settle(&mut history, true);
+    history
+}
+
+/// The same without what comes after.
+fn faults(takes: u64) -> HistoryBuilder {
     let mut history = HistoryBuilder::new("data-path");
     history.at_ms(0).phase("steady", "").at_ms(20_000).phase("hold", "delay");
     history.at_ms(40_000).phase("hold", "timeout").at_ms(50_000).phase("hold", "blackhole");
@@ -184,6 +191,31 @@ fn data_path(takes: u64) -> HistoryBuilder {
         }
     }
     history
+}
+
+/// Afterwards; `eu-1` serves again, or does not.
+fn settle(history: &mut HistoryBuilder, again: bool) {
+    history.at_ms(80_010).phase("settle", "");
+    for ms in (80_100..92_000).step_by(100) {
+        history.takes_ns = 1_000_000;
+        history.at_ms(ms).ok(call("traffic", "us-1", "plain", "client-1"));
+        // It may take ten seconds.
+        if again || ms < 90_000 && ms > 85_000 {
+            history.ok(call("traffic", "eu-1", "plain", "client-1"));
+        } else {
+            history.gateway_error(call("traffic", "eu-1", "plain", "client-1"), 503);
+        }
+    }
+}
+
+#[test]
+fn a_data_path_that_does_not_come_back_breaks_lat_03() {
+    let mut history = faults(1);
+    settle(&mut history, false);
+    let verdict = judge(CLAIMS, "LAT-03", &[&history.build()]);
+    assert_eq!(verdict.numbers()[0].name, "success afterwards (all faults)");
+    assert!(explanation(&verdict).contains("19 of 38 requests failed"), "{verdict:?}");
+    assert_eq!(reason(&judge(CLAIMS, "LAT-03", &[&faults(1).build()])).0, "too-few-samples");
 }
 
 #[test]
@@ -223,6 +255,7 @@ fn other_sites_are_held_to_a_tighter_ratio_than_the_faults_of_management() {
             history.takes_ns = if slow { 215_000_000 } else { 200_000_000 };
             history.at_ms(ms).ok(call("traffic", "us-1", "plain", "client-1"));
         }
+        settle(&mut history, true);
         judge(CLAIMS, "LAT-03", &[&history.build()])
     };
     assert_eq!(slower(false).observed(), Observed::Holds);

@@ -7,8 +7,9 @@
 //! samples that always come in between are not all that it serves.
 
 use super::seen::{Broken, verdict};
-use super::{HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
+use super::{AFTERWARDS, HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
 use crate::claims::common::{Latencies, Phase, Seen, count, doubt, judged, len, nanos, phases, stream};
+use crate::claims::recovery::settled;
 use crate::claims::serving::{SERVING, Sample, samples};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::{Effect, Verb, stream as streams};
@@ -27,6 +28,9 @@ const SLOW: &str = "p99 of health answers";
 const UNREADY: &str = "not ready, and everything was served";
 const READY: &str = "ready, and nothing was served";
 const RETRIES: &str = "arrivals for each request";
+const STAYS: &str = "replicas that did not serve everything again";
+/// The stretch in which everything is over.
+const WHEN_OVER: &str = "when all of it was over";
 
 /// What one health probe brought.
 struct Probe<'h> {
@@ -54,18 +58,21 @@ struct Stretch {
     is_stress: bool,
 }
 
-fn stretches(history: &History) -> Vec<Stretch> {
+fn stretches(scope: &Scope<'_>, history: &History) -> Vec<Stretch> {
     let wanted = [
         ("steady", "", "at low load"),
         ("hold", STRESS, "at twice the capacity"),
         ("hold", UPSTREAM_FAILS, "while the upstream failed"),
         ("hold", STORE_AWAY, "while the store was away"),
         ("hold", STORE_HUNG, "while the store was silent"),
+        ("settle", AFTERWARDS, WHEN_OVER),
     ];
     let all = phases(history);
     let found = wanted.iter().filter_map(|(phase, variant, when)| {
         let is = |known: &&Phase| history.text(known.phase) == *phase && history.text(known.variant) == *variant;
-        Some(Stretch { phase: judged(history, *all.iter().find(is)?), when, is_stress: *variant == STRESS })
+        let phase = *all.iter().find(is)?;
+        let phase = if *when == WHEN_OVER { settled(scope, history, phase) } else { judged(history, phase) };
+        Some(Stretch { phase, when, is_stress: *variant == STRESS })
     });
     found.collect()
 }
@@ -101,13 +108,17 @@ impl<'h> Asked<'h> {
         self.traffic.iter().any(|(at, by)| (from..=to).contains(at) && by.is_none_or(|name| name == replica))
     }
 
+    /// How many samples `replica` was asked for in `from..=to` (ns), and how many of them it served.
+    fn counted(&self, replica: Name, from: u64, to: u64) -> (usize, usize) {
+        let within =
+            self.samples.iter().filter(|sample| sample.replica == replica && sample.from >= from && sample.to <= to);
+        within
+            .fold((0, 0), |(all, good), sample| (all.saturating_add(1), good.saturating_add(usize::from(sample.good))))
+    }
+
     /// What `replica` served in `from..=to` (ns), by its samples.
     fn served(&self, replica: Name, from: u64, to: u64) -> Served {
-        let samples = self.samples.iter();
-        let within = samples.filter(|sample| sample.replica == replica && sample.from >= from && sample.to <= to);
-        let (all, good) = within.fold((0_usize, 0_usize), |(all, good), sample| {
-            (all.saturating_add(1), good.saturating_add(usize::from(sample.good)))
-        });
+        let (all, good) = self.counted(replica, from, to);
         if all >= SAMPLES && good == all {
             return Served::Everything;
         }
@@ -146,7 +157,7 @@ pub(super) fn ovl_04(scope: &Scope<'_>) -> Verdict {
         Err(verdict) => return verdict,
     };
     let few = |text: &str| Reason::new("too-few-samples", text);
-    let stretches = stretches(history);
+    let stretches = stretches(scope, history);
     let (probes, asked) = (probes(history), Asked::of(history));
     let (Some(first), Some(last)) = (stretches.first(), stretches.last()) else {
         return Verdict::Inconclusive(doubt(history).unwrap_or_else(|| few("no stretch was seen")));
@@ -159,6 +170,8 @@ pub(super) fn ovl_04(scope: &Scope<'_>) -> Verdict {
     let mut broken: Vec<Broken> = Vec::new();
     let event = |probe: &Probe<'_>| Some(history.reference(probe.seen.view.completed().unwrap_or_default()));
     let (mut dead, mut unready, mut ready, mut p99) = (0_u64, 0_u64, 0_u64, 0.0_f64);
+    // Replicas that did not serve again, and whether one was not asked often enough to say.
+    let (mut stayed, mut unseen) = (0_u64, false);
     let mut samples = 0_u64;
     let mut notes = Vec::new();
     for stretch in &stretches {
@@ -185,7 +198,8 @@ pub(super) fn ovl_04(scope: &Scope<'_>) -> Verdict {
             broken.push((DEAD.to_owned(), text, event(one)));
         }
         // What it says may follow what it does by so much.
-        let since = stretch.phase.from.saturating_add(turns);
+        let is_over = stretch.when == WHEN_OVER;
+        let since = if is_over { stretch.phase.from } else { stretch.phase.from.saturating_add(turns) };
         for replica in &replicas {
             let mut served = asked.served(*replica, since, stretch.phase.to);
             if served == Served::Nothing && stretch.is_stress && asked.passed(*replica, since, stretch.phase.to) {
@@ -196,6 +210,18 @@ pub(super) fn ovl_04(scope: &Scope<'_>) -> Verdict {
             });
             let says: Vec<&&Probe<'_>> = says.collect();
             let name = history.text(*replica);
+            if is_over {
+                let (all, good) = asked.counted(*replica, since, stretch.phase.to);
+                unseen |= all < SAMPLES;
+                // One may have met what the machine did.
+                if all >= SAMPLES && good.saturating_add(1) < all {
+                    stayed = stayed.saturating_add(1);
+                    let text = format!("{}: `{name}` served {good} of {all} samples", stretch.when);
+                    broken.push((STAYS.to_owned(), text, Some(history.reference(stretch.phase.event))));
+                    continue;
+                }
+                served = Served::Everything;
+            }
             let told = |yes: bool| says.iter().filter(|probe| probe.yes == Some(yes)).copied().collect::<Vec<_>>();
             match served {
                 Served::Everything => {
@@ -238,15 +264,18 @@ pub(super) fn ovl_04(scope: &Scope<'_>) -> Verdict {
         Number::new(DEAD, count(dead), "answers").limit(0.0),
         Number::new(UNREADY, count(unready), "answers").limit(0.0),
         Number::new(READY, count(ready), "answers").limit(0.0),
+        Number::new(STAYS, count(stayed), "replicas").limit(0.0),
         Number::new(RETRIES, retried, "").limit(budget),
     ];
     let stores = if scope.deployment.store.is_some() { 2 } else { 0 };
-    let missing = if stretches.len() < 3_usize.saturating_add(stores) {
+    let missing = if stretches.len() < 4_usize.saturating_add(stores) {
         Some(few("the story did not come to its end"))
     } else if !probes.iter().any(|probe| probe.seen.asked.verb == Verb::Ready) {
         Some(few("no health was asked for"))
     } else if retried <= 0.0 {
         Some(few("nothing arrived at an upstream"))
+    } else if unseen {
+        Some(few("a replica was asked for too few samples when all of it was over"))
     } else {
         None
     };

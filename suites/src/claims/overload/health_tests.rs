@@ -1,6 +1,6 @@
 //! OVL-04 over hand-written histories: what holds, what breaks it, and what shows nothing.
 
-use super::{CLAIMS, HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
+use super::{AFTERWARDS, CLAIMS, HEALTH, STORE_AWAY, STORE_HUNG, STRESS, UPSTREAM_FAILS};
 use crate::claims::sample::{
     anything, deployment, doubted_effects_never_accuse, explanation, judge_on, nothing, reason,
 };
@@ -16,8 +16,16 @@ use proptest::prelude::*;
 /// Length of a stretch, and of the pause after it.
 const STRETCH: u64 = 4_000;
 const REST: u64 = 1_000;
-const STRETCHES: [(&str, &str); 5] =
-    [("steady", ""), ("hold", STRESS), ("hold", UPSTREAM_FAILS), ("hold", STORE_AWAY), ("hold", STORE_HUNG)];
+const STRETCHES: [(&str, &str); 6] = [
+    ("steady", ""),
+    ("hold", STRESS),
+    ("hold", UPSTREAM_FAILS),
+    ("hold", STORE_AWAY),
+    ("hold", STORE_HUNG),
+    ("settle", AFTERWARDS),
+];
+/// From the end of all trouble until it is judged.
+const SETTLES: u64 = 10_000;
 
 fn health(verb: Verb, replica: &str) -> Operation<String> {
     Operation { verb, ..with(call("health", replica, "", ""), Credential::NotNeeded) }
@@ -40,6 +48,7 @@ fn story(how: impl Fn(&str, &str) -> Does) -> HistoryBuilder {
     for (turn, (phase, variant)) in (0..).zip(STRETCHES) {
         let from = turn * (STRETCH + REST);
         history.at_ms(from).phase(phase, variant);
+        let from = from + if variant == AFTERWARDS { SETTLES } else { 0 };
         for ms in (0..STRETCH - 500).step_by(100) {
             history.at_ms(from + ms);
             history.takes_ns = 1_000_000;
@@ -104,6 +113,8 @@ fn each_lie_breaks_it() {
     let slow = |_: &str, variant: &str| Does { health_takes_ms: if variant == STRESS { 1_200 } else { 1 }, ..FINE };
     let unready = |_: &str, variant: &str| Does { ready: variant != STORE_HUNG, ..FINE };
     let lies = |replica: &str, variant: &str| Does { serves: replica != "eu-1" || variant != STORE_AWAY, ..FINE };
+    let stays = |replica: &str, variant: &str| Does { serves: replica != "eu-2" || variant != AFTERWARDS, ..FINE };
+    let unready_for_good = |_: &str, variant: &str| Does { ready: variant != AFTERWARDS, ..FINE };
     for (history, number, words) in [
         (
             story(dead),
@@ -113,6 +124,12 @@ fn each_lie_breaks_it() {
         (story(slow), "p99 of health answers", "at twice the capacity: the p99 of health answers was 1200 ms"),
         (story(unready), "not ready, and everything was served", "while the store was silent: `eu-1` said"),
         (story(lies), "ready, and nothing was served", "while the store was away: `eu-1` said"),
+        (
+            story(stays),
+            "replicas that did not serve everything again",
+            "when all of it was over: `eu-2` served 0 of 18 samples",
+        ),
+        (story(unready_for_good), "not ready, and everything was served", "when all of it was over: `eu-1` said"),
     ] {
         let verdict = check(&history.build());
         assert_eq!(first(&verdict), number, "{verdict:?}");

@@ -1,9 +1,10 @@
 //! SEC-02: who gets in where a policy cannot be built or what it needs is away, and do the other routes notice?
 
 use super::{BROKEN_POLICY, BROKEN_ROUTE, POLICY, PROVIDER, STORE};
-use crate::claims::common::{count, decided_by, doubt, phases, stream, unless};
+use crate::claims::common::{count, decided_by, doubt, phase, phases, stream, unless};
 use crate::claims::draining::Failures;
 use crate::claims::lives::{Offences, status};
+use crate::claims::recovery::{Recovery, SHARE};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
@@ -73,13 +74,22 @@ pub(super) fn sec_02(scope: &Scope<'_>) -> Verdict {
             siblings.add(history, &seen);
         }
     }
-    let numbers = vec![
+    let mut after = Recovery::default();
+    for (variant, held) in [(POLICY, &policy), (STORE, &store), (PROVIDER, &provider)] {
+        if !held.is_empty() {
+            let settle = phase(history, &phases, "settle", variant);
+            let valid = stream(history, streams::CANARY).filter(|seen| !seen.asked.credential.must_refuse());
+            after.judge(scope, history, settle, (variant, SHARE), valid);
+        }
+    }
+    let mut numbers = vec![
         Number::new(ADMITTED, count(offences.count), "requests").limit(0.0),
         Number::new(SIBLINGS, count(siblings.failed), "requests").limit(0.0),
         Number::new("must be refused by a route with a broken policy", count(on_broken), "requests"),
         Number::new("must be refused, in all", count(judged), "requests"),
         Number::new("for sibling routes", count(siblings.asked), "requests"),
     ];
+    numbers.append(&mut after.numbers);
     let mut problems: Vec<(&str, String)> = Vec::new();
     problems.extend(first.map(|first| {
         (
@@ -92,9 +102,11 @@ pub(super) fn sec_02(scope: &Scope<'_>) -> Verdict {
         let failed = format!("{} of {} requests for sibling routes failed", siblings.failed, siblings.asked);
         problems.push((SIBLINGS, format!("{failed}; first: {first}")));
     }
+    problems.extend(after.broken.iter().map(|(name, words)| (name.as_str(), words.clone())));
     if let Some((decided, _)) = problems.first() {
         let numbers = decided_by(numbers, decided);
-        let mut events: Vec<EventRef> = offences.events.into_iter().chain(siblings.events).collect();
+        let mut events: Vec<EventRef> =
+            offences.events.into_iter().chain(siblings.events).chain(after.events).collect();
         events.truncate(3);
         let words: Vec<String> = problems.into_iter().map(|(_, words)| words).collect();
         return Verdict::Violated(Counterexample { explanation: words.join("; "), events, samples: judged, numbers });
@@ -120,7 +132,7 @@ pub(super) fn sec_02(scope: &Scope<'_>) -> Verdict {
         notes.push("policies ask no identity provider: its loss was not seen".to_owned());
     }
     let held = Verdict::holds(MINIMUM, Evidence { samples: judged, numbers, notes });
-    unless(held, doubtful.or_else(|| doubt(history)).or(missing))
+    unless(held, doubtful.or_else(|| doubt(history)).or(missing).or(after.missing))
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 use super::revocation::{Revocation, Use, cuts, revocations};
 use super::{MINIMUM_REVOKED, PROVIDER_AWAY, PROVIDER_REVOKE};
 use crate::claims::common::{
-    Phase, count, decided_by, doubt, judged, late_doubt, ms, nanos, phase, phases, seconds, unless,
+    Phase, count, decided_by, doubt, judged, late_doubt, ms, nanos, phase, phases, seconds, stream as calls, unless,
 };
 use crate::claims::lives::{Decision, Offences};
+use crate::claims::recovery::{Recovery, SHARE};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::deployment::IDENTITY;
 use gatecrash_model::history::EventKind;
@@ -148,6 +149,26 @@ impl<'h> Record<'h> {
 
     fn hold(&self, variant: &str) -> Option<Phase> {
         phase(self.history, &self.phases, "hold", variant)
+    }
+
+    /// Judges what becomes, once the provider is back, of tokens that nobody had been able to check while it was away.
+    fn recovery(&self, scope: &Scope<'_>) -> Recovery {
+        let last = |wanted: &str| {
+            let text = |name| self.history.text(name);
+            self.phases
+                .iter()
+                .rfind(|known| text(known.phase) == wanted && text(known.variant) == PROVIDER_AWAY)
+                .copied()
+        };
+        let away = last("hold").map_or(u64::MAX, |hold| hold.from);
+        let unchecked = calls(self.history, stream::TOKEN).filter(|seen| {
+            let token = seen.asked.token;
+            let is_use = seen.asked.verb == Verb::Call && !token.is_none();
+            is_use && self.is_new(token, away) && !self.was_asked_to_be_revoked(token)
+        });
+        let mut recovery = Recovery::default();
+        recovery.judge(scope, self.history, last("settle"), ("the identity provider away", SHARE), unchecked);
+        recovery
     }
 
     /// From when to when each replica could not reach the provider, proven, as far as the story held on to it, ns: a story that was too
@@ -380,24 +401,29 @@ pub(super) fn tok_05(scope: &Scope<'_>) -> Verdict {
     numbers.extend(
         found.back.map(|back| Number::new("a new token accepted again after the provider was back", ms(back), "ms")),
     );
+    let mut recovery = record.recovery(scope);
+    numbers.append(&mut recovery.numbers);
     let samples = found.samples;
     // In the order of the rule, the gravest first; all that was seen is told.
     let order = [2, 0, 1, 3];
     let broken: Vec<usize> =
         order.into_iter().filter(|which| found.offences.get(*which).is_some_and(|all| all.count > 0)).collect();
-    if let Some(first) = broken.first() {
-        let numbers = decided_by(numbers, NAMES.get(*first).copied().unwrap_or_default());
-        let words: Vec<String> = broken
+    let first = broken.first().and_then(|first| NAMES.get(*first)).map(|name| (*name).to_owned());
+    if let Some(first) = first.or_else(|| recovery.broken.first().map(|(name, _)| name.clone())) {
+        let numbers = decided_by(numbers, &first);
+        let mut words: Vec<String> = broken
             .iter()
             .filter_map(|which| {
                 let (offences, told) = found.offences.get(*which).zip(found.told.get(*which))?;
                 Some(format!("{told} ({} such uses)", offences.count))
             })
             .collect();
+        words.extend(recovery.broken.into_iter().map(|(_, words)| words));
         let mut events: Vec<_> = broken
             .iter()
             .filter_map(|which| found.offences.get(*which))
             .flat_map(|offences| offences.events.clone())
+            .chain(recovery.events)
             .collect();
         events.truncate(3);
         return Verdict::Violated(Counterexample { explanation: words.join("; "), events, samples, numbers });
@@ -420,6 +446,7 @@ pub(super) fn tok_05(scope: &Scope<'_>) -> Verdict {
             .or_else(|| not_away(&record, &replicas))
             .or_else(|| unseen(history, &found.seen, &replicas))
             .or_else(never_asked)
+            .or(recovery.missing)
             .or_else(late),
     )
 }

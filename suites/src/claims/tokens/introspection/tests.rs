@@ -62,7 +62,7 @@ fn story_of(answers: Answers) -> HistoryBuilder {
     history.proven_fault("blackhole", CUT, CUT_OFF, BACK);
     history.at_ms(HELD).phase("hold", "provider-away");
     revoke(&mut history, REVOKED_AWAY, "t2");
-    history.at_ms(HELD_TO).phase("heal", "provider-away");
+    history.at_ms(HELD_TO).phase("heal", "provider-away").at_ms(BACK).phase("settle", "provider-away");
     for (digest, exp) in [("t3", EXPIRES), ("t4", 9_000_000)] {
         history.at_ms(1).mark(mark::TOKEN_EXP, digest, i64::try_from(exp).unwrap() * 1_000_000);
     }
@@ -70,7 +70,7 @@ fn story_of(answers: Answers) -> HistoryBuilder {
         ("t1", 30_000, 80_000),
         ("t2", CUT_OFF - 1_000, 150_000),
         ("t3", CUT_OFF - 1_000, 150_000),
-        ("t4", HELD + 1_000, 150_000),
+        ("t4", HELD + 1_000, 160_000),
     ] {
         for at in (from..to).step_by(250) {
             history.at_ms(at);
@@ -153,6 +153,16 @@ fn a_token_that_outlives_its_exp_is_a_violation() {
 }
 
 #[test]
+fn a_provider_that_is_back_is_asked_again() {
+    let found = verdict(&story_of(|digest, at| if digest == "t4" { 503 } else { right(digest, at) }).build());
+    assert_eq!(found.numbers()[0].name, "success afterwards (the identity provider away)");
+    assert!(explanation(&found).contains("later than 10.0 s after it was over"), "{found:?}");
+    // As long as that it may take.
+    let slow = |digest: &str, at| if digest == "t4" && at < BACK + 9_900 { 503 } else { right(digest, at) };
+    assert_eq!(verdict(&story_of(slow).build()).observed(), Observed::Holds);
+}
+
+#[test]
 fn a_new_token_that_nobody_can_check_is_neither_accepted_nor_called_bad() {
     for (status, name, words) in
         [(200, UNCHECKED, "was accepted at `eu-1`"), (401, CALLED_BAD, "was called invalid at `eu-1`")]
@@ -213,10 +223,10 @@ fn each_part_of_the_rule_must_be_seen_at_each_replica() {
         history.proven_fault("blackhole", CUT, CUT_OFF, BACK);
         history.at_ms(HELD).phase("hold", "provider-away");
         revoke(&mut history, REVOKED_AWAY, "t2");
-        history.at_ms(HELD_TO).phase("heal", "provider-away");
+        history.at_ms(HELD_TO).phase("heal", "provider-away").at_ms(BACK).phase("settle", "provider-away");
         history.at_ms(1).mark(mark::TOKEN_EXP, "t3", i64::try_from(EXPIRES).unwrap() * 1_000_000);
         history.at_ms(1).contact("identity", "eu-1", "introspect", 200, 0);
-        for at in (30_000..150_000).step_by(250) {
+        for at in (30_000..160_000).step_by(250) {
             history.at_ms(at);
             for known in ["t1", "t2", "t3", "t4"].iter().filter(|known| **known != "t4" || at > HELD + 1_000) {
                 for replica in REPLICAS.iter().filter(|replica| *known != digest || **replica != "us-2") {
