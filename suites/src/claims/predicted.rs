@@ -2,10 +2,17 @@
 
 use super::peering::{sides, voters_of};
 use gatecrash_model::Deployment;
+use gatecrash_model::deployment::Site;
 use gatecrash_model::quorum::{Layout, SiteLoss};
 
-/// What the layout of a group of gateways lets expect of the claim `id`, one sentence; `None` where it says nothing of it.
+/// What the topology lets expect of the claim `id`, one sentence; `None` where it says nothing of it.
 pub(crate) fn predicted(id: &str, deployment: &Deployment) -> Option<String> {
+    let said = [of_group(id, deployment), of_sites(id, deployment)].into_iter().flatten().collect::<Vec<_>>();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+/// What the layout of a group of gateways says.
+fn of_group(id: &str, deployment: &Deployment) -> Option<String> {
     let layout = Layout::of(deployment)?;
     let (voters, quorum, spare) = (layout.voters(), layout.quorum(), layout.spare());
     match id {
@@ -21,6 +28,60 @@ pub(crate) fn predicted(id: &str, deployment: &Deployment) -> Option<String> {
         "AVL-05" => Some(without(&layout, "", |loss| loss.shares)),
         _ => None,
     }
+}
+
+/// What the numbers of sites, zones and replicas say.
+fn of_sites(id: &str, deployment: &Deployment) -> Option<String> {
+    let sites = &deployment.sites;
+    match id {
+        "AVL-01" => {
+            let least = sites.iter().min_by_key(|site| site.replicas)?;
+            let (name, replicas) = (&least.name, least.replicas);
+            let left = replicas.saturating_sub(1);
+            Some(format!(
+                "{left} of {replicas} replicas of `{name}` are left until a successor of a lost one serves (K2)"
+            ))
+        }
+        "AVL-02" => {
+            let fewest = sites.iter().map(|site| (site, left_without_a_zone(site)));
+            let (site, left) = fewest.min_by_key(|(_, left)| *left)?;
+            let (name, replicas, zones) = (&site.name, site.replicas, site.zones.len());
+            Some(if left == 0 {
+                format!("all replicas of `{name}` are in zone `{}`: nobody is left without it", site.zone_of(1))
+            } else {
+                format!(
+                    "without any one of its {zones} zones at least {left} of {replicas} replicas of `{name}` are left"
+                )
+            })
+        }
+        "AVL-04" | "AVL-05" | "BAL-03" | "ANA-01" if sites.len() < 2 => {
+            Some("there is one site: nobody is left when it is lost, and there is no other to compare with".to_owned())
+        }
+        "BAL-01" => {
+            let uneven = sites.iter().find(|site| !evenly_spread(site))?;
+            let each = per_zone(uneven).into_iter().map(|count| count.to_string()).collect::<Vec<_>>().join(" and ");
+            let name = &uneven.name;
+            Some(format!("`{name}` has {each} replicas in its zones: even over replicas is not even over zones (K3)"))
+        }
+        _ => None,
+    }
+}
+
+/// Replicas in each zone of a site, in the order of its zones.
+fn per_zone(site: &Site) -> Vec<usize> {
+    let of = |zone: &String| (1..=site.replicas).filter(|index| site.zone_of(*index) == zone).count();
+    site.zones.iter().map(of).collect()
+}
+
+fn left_without_a_zone(site: &Site) -> usize {
+    let zones = per_zone(site);
+    let all: usize = zones.iter().sum();
+    zones.into_iter().map(|lost| all.saturating_sub(lost)).min().unwrap_or_default()
+}
+
+fn evenly_spread(site: &Site) -> bool {
+    let zones = per_zone(site);
+    zones.iter().all(|count| Some(count) == zones.first())
 }
 
 /// `` `eu` has a quorum (3 of 5)``.
@@ -78,6 +139,34 @@ mod tests {
     #[test_case("QUO-03", [3, 2], "shared: of 5 voters 3 decide, and no more than 2 are ever away")]
     fn arithmetic_in_words(id: &str, replicas: [u32; 2], expected: &str) {
         assert_eq!(predicted(id, &group(replicas)).as_deref(), Some(expected));
+    }
+
+    fn spread(zones: &[&str], replicas: u32, sites: usize) -> Deployment {
+        let mut deployment = deployment();
+        deployment.sites.truncate(sites);
+        for site in &mut deployment.sites {
+            site.zones = zones.iter().map(|zone| (*zone).to_owned()).collect();
+            site.replicas = replicas;
+        }
+        deployment
+    }
+
+    #[test_case("AVL-01", &["a", "b"], 2, "1 of 2 replicas of `eu` are left until a successor of a lost one serves (K2)")]
+    #[test_case("AVL-02", &["a", "b"], 3, "without any one of its 2 zones at least 1 of 3 replicas of `eu` are left")]
+    #[test_case("AVL-02", &["a"], 3, "all replicas of `eu` are in zone `a`: nobody is left without it")]
+    #[test_case("AVL-02", &["a", "b"], 1, "all replicas of `eu` are in zone `a`: nobody is left without it")]
+    #[test_case("BAL-01", &["a", "b"], 3, "`eu` has 2 and 1 replicas in its zones: even over replicas is not even over zones (K3)")]
+    #[test_case("AVL-05", &["a"], 2, "there is one site: nobody is left when it is lost, and there is no other to compare with")]
+    fn sites_zones_and_replicas_in_words(id: &str, zones: &[&str], replicas: u32, expected: &str) {
+        let sites = if id == "AVL-05" { 1 } else { 2 };
+        assert_eq!(predicted(id, &spread(zones, replicas, sites)).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn even_zones_and_two_sites_leave_nothing_to_say() {
+        for id in ["BAL-01", "AVL-05", "AVL-04", "ANA-01", "BAL-03"] {
+            assert_eq!(predicted(id, &spread(&["a", "b"], 4, 2)), None, "{id}");
+        }
     }
 
     #[test]

@@ -31,10 +31,15 @@ pub(crate) fn at_ten_moments(runtime: &'static str) {
     assert!(bit >= 5, "only {bit} of {MOMENTS} kills met anything that could be left: the moments are too early");
 }
 
-/// Four in ten while everything is brought up, the others while experiments run.
+/// Four in ten while everything is brought up, three soon afterwards, three when faults have come and gone, and replicas with them.
 fn moment(seed: Seed, runtime: &str, number: u64) -> Duration {
-    let (bring_up_ms, whole_ms) = if runtime == "docker" { (2_000, 4_000) } else { (600, 5_000) };
-    let span = if number < 4 { bring_up_ms } else { whole_ms };
+    let [bring_up_ms, soon_ms, later_ms] =
+        if runtime == "docker" { [2_000, 4_000, 15_000] } else { [600, 5_000, 25_000] };
+    let span = match number {
+        0..4 => bring_up_ms,
+        4..7 => soon_ms,
+        _ => later_ms,
+    };
     Duration::from_millis(seed.derive(&format!("{runtime} {number}")).0 % span)
 }
 

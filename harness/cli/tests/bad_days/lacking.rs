@@ -85,6 +85,19 @@ pub(crate) fn readiness() {
     );
     let said = refused(&place, "process");
     assert!(said.contains("not ready after 2.0 s; last status: status 404 on "), "{said}");
+    let place = place_with(
+        &[
+            (
+                "command: [\"gatecrash\", \"fixture\", \"gateway\"",
+                "command: [\"sh\", \"-c\", \"echo it says this and listens to nobody; exec sleep 30\"",
+            ),
+            ("readyWithin: 30s", "readyWithin: 2s"),
+        ],
+        &[],
+    );
+    let said = refused(&place, "process");
+    let log = |replica: &str| said.contains(&format!("{replica}: it says this and listens to nobody"));
+    assert!(said.contains("not ready after 2.0 s; last status: ") && (log("eu-1") || log("eu-2")), "{said}");
 }
 
 pub(crate) fn an_image() {

@@ -3,7 +3,7 @@
 use super::seen::{Call, calls, lost};
 use super::{EXPERIMENT, OUTAGES, SITE};
 use crate::claims::case::Case;
-use crate::claims::common::{Phase, count, end_of, judged, len, nanos, phase, phases, seconds};
+use crate::claims::common::{Phase, count, end_of, judged, late_doubt, len, nanos, phase, phases, seconds};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::verdict::{Number, Verdict};
 use gatecrash_model::{History, Name};
@@ -124,5 +124,10 @@ pub(super) fn ana_01(scope: &Scope<'_>) -> Verdict {
     if len(calls.by_site.len()) < 2 {
         found.few("there were no calls at two sites");
     }
-    found.verdict(history, (samples, MINIMUM), || None)
+    // What a harness that stood still sent and served too late is nobody's loss; calls of another site are, whenever.
+    let within = scope.parameters.duration("flush");
+    let strange = calls.by_site.iter().any(|records| records.strange.0 > 0);
+    found.verdict(history, (samples, MINIMUM), || {
+        if strange { None } else { late_doubt(history, within, 0, end_of(history)) }
+    })
 }

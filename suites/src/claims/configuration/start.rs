@@ -205,7 +205,8 @@ pub(super) fn cfg_02(scope: &Scope<'_>, variant: i64) -> Verdict {
     numbers.extend(back.iter().flat_map(|back| back.number(within)));
     if let Some(first) = starts.iter().find(|start| start.is_late(within)) {
         // What is shown is an absence: a record with holes, or a cut that did not cut, cannot show it.
-        if let Some(doubt) = record_doubt(history).or_else(|| reached(history, &lives, &starts)) {
+        let late = || late_doubt(history, scope.parameters.duration("within"), first.at, first.to);
+        if let Some(doubt) = record_doubt(history).or_else(|| reached(history, &lives, &starts)).or_else(late) {
             return Verdict::Inconclusive(doubt);
         }
         let never = starts.iter().any(|start| start.is_late(within) && start.first.is_none());

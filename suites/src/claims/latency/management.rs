@@ -2,7 +2,7 @@
 
 use super::{BEYOND, FETCHED, LATENCY_US, REGISTERED, UNSTEADY};
 use crate::claims::common::{
-    Phase, count, decided_by, doubt, end_of, len, ms, nanos, phase, phases, record_doubt, seconds, unless,
+    Phase, count, decided_by, doubt, end_of, late_doubt, len, ms, nanos, phase, phases, record_doubt, seconds, unless,
 };
 use crate::claims::common::{Seen, stream};
 use crate::claims::configuration::{telling, words};
@@ -127,7 +127,7 @@ pub(super) fn lat_01(scope: &Scope<'_>) -> Verdict {
     let too_early = bad.filter(|bad| bad.latency_us <= must_us);
     if let Some(bad) = too_early.or_else(|| unsteady.iter().find(fails)) {
         // Absence is what is shown here.
-        if let Some(doubt) = doubt(history) {
+        if let Some(doubt) = doubt(history).or_else(|| bad.late(history)) {
             return Verdict::Inconclusive(doubt);
         }
         let decided = if too_early.is_none() {
@@ -216,6 +216,12 @@ impl Probe {
             .map(|how| format!("at {} a {what} of the lab {how}", self.label(history)))
         });
         failed.map(|text| Reason::new("too-few-samples", text))
+    }
+
+    /// Whether the harness was too late to see who got the version.
+    fn late(&self, history: &History) -> Option<Reason> {
+        let (from, _) = self.published?;
+        late_doubt(history, Duration::from_nanos(self.to.saturating_sub(from)), from, self.to)
     }
 
     /// Who did not get the version.
@@ -369,7 +375,9 @@ fn judge_converging(scope: &Scope<'_>, history: &History, publishes: Publishes) 
     let behind: Vec<&str> =
         later.replicas.iter().filter(|(_, at)| late(at)).map(|(name, _)| history.text(*name)).collect();
     if !behind.is_empty() {
-        if let Some(doubt) = record_doubt(history) {
+        let window = Duration::from_nanos(allowed);
+        let stood_still = || late_doubt(history, window, dropped.from, dropped.from.saturating_add(allowed));
+        if let Some(doubt) = record_doubt(history).or_else(stood_still) {
             return Verdict::Inconclusive(doubt);
         }
         let explanation = format!(

@@ -1,11 +1,12 @@
 //! SCL-02: can a large replica do more than a small one? As a comparison of pairs, one for each run, with an interval.
 
 use super::{SATURATING, SIZE, SIZES};
-use crate::claims::common::{Phase, count, doubt, len, phases, seconds, stream, unless};
+use crate::claims::common::{Phase, count, doubt, late_doubt, len, phases, seconds, stream, unless};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::stats::mean_interval_95;
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};
 use gatecrash_model::{History, Name};
+use std::time::Duration;
 
 /// Least number of answers that are counted.
 pub(super) const MINIMUM: u64 = 200;
@@ -18,6 +19,9 @@ struct Run {
     /// Answers 2xx a second.
     rate: f64,
     answers: u64,
+    /// From when to when, ns.
+    from: u64,
+    to: u64,
     /// Position of the event with which the run began.
     event: usize,
 }
@@ -35,7 +39,7 @@ fn runs(history: &History) -> Vec<Run> {
         }
         if !replica.is_none() {
             let rate = count(answers) / seconds(phase.to.saturating_sub(phase.from)).max(1e-9);
-            runs.push(Run { replica, rate, answers, event: phase.event });
+            runs.push(Run { replica, rate, answers, from: phase.from, to: phase.to, event: phase.event });
         }
     }
     runs
@@ -78,6 +82,13 @@ pub(super) fn scl_02(scope: &Scope<'_>) -> Verdict {
     ];
     if let Some(doubt) = doubt(history) {
         return Verdict::Inconclusive(doubt);
+    }
+    // A harness that was late asked less of the larger one than it could do.
+    let late = runs
+        .iter()
+        .find_map(|run| late_doubt(history, Duration::from_nanos(run.to.saturating_sub(run.from)), run.from, run.to));
+    if let Some(late) = late.filter(|_| high < wanted) {
+        return Verdict::Inconclusive(late);
     }
     if high < wanted {
         let explanation = format!(
