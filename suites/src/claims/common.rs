@@ -54,6 +54,11 @@ pub(crate) fn phase(history: &History, phases: &[Phase], phase: &str, variant: &
         .copied()
 }
 
+/// The last stretch of `phase` in `variant`: of a story that was told again, the time that is judged.
+pub(crate) fn last_phase(history: &History, phases: &[Phase], phase: &str, variant: &str) -> Option<Phase> {
+    phases.iter().rfind(|found| history.text(found.phase) == phase && history.text(found.variant) == variant).copied()
+}
+
 /// The part of a phase that is judged: from its repetition on, if the harness was so late that it was repeated.
 pub(crate) fn judged(history: &History, phase: Phase) -> Phase {
     let again = history

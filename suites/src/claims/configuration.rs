@@ -72,7 +72,7 @@ const WITHIN: Parameter = Parameter {
     min: 0.1,
     max: 3600.0,
     words: &[],
-    help: "from the start of the process to the first correct answer with the last published version (default: ours)",
+    help: "from the start of the process, or from a publication when the control plane is back, to the first correct answer with the last published version (default: ours)",
 };
 
 const CFG_01: Claim = Claim {
@@ -108,7 +108,7 @@ const CFG_01: Claim = Claim {
 
 const CFG_02_A: Claim = Claim {
     id: "CFG-02/a",
-    statement: "a replica restarted with its disk while the control plane is away serves the last published configuration",
+    statement: "a replica restarted with its disk while the control plane is away serves the last published configuration, and the next one soon after it is back",
     source: "seeds M15, M17",
     level: Level::Core,
     parameters: &[WITHIN],

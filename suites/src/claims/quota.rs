@@ -32,6 +32,8 @@ pub(crate) const RESTART: &str = "quota-restart";
 pub(crate) const ALL_BUT_ONE: &str = "all-but-one";
 /// Name of the experiment that takes the store away.
 pub(crate) const STORE_LOSS: &str = "store-loss";
+/// Its last step, where the store holds revocations, too: of all that is in it these alone are wrong.
+pub(crate) const REVOCATIONS_ALONE: &str = "wrong-revocations";
 /// Name of the experiment in which the store stub misbehaves.
 pub(crate) const STORE_MISBEHAVES: &str = "store-misbehaves";
 

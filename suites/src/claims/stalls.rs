@@ -6,6 +6,9 @@ use gatecrash_model::History;
 use gatecrash_model::calm::{STALL_MS, shared};
 use gatecrash_model::operation::stream as streams;
 
+/// How far from a request a stall may be to have touched it, ns: a store that seemed lost in it is taken up again after a moment.
+pub(crate) const STALL_NEAR: u64 = 500_000_000;
+
 /// Such times in order, ns: the harness was late, or a calibration request took as long, or gateways of two sites took as long to refuse what they
 /// refuse by themselves. Of the two cores of a machine one may stand still, and calibration be on the other.
 #[derive(Debug, Default)]

@@ -1,13 +1,17 @@
-//! What does a gateway do without the store that counts? Refuse it, swallow it, slow it down, and fill it with wrong data.
+//! What does a gateway do without the store that counts? Refuse it, swallow it, slow it down, and fill it with wrong data: in the place of counters, and
+//! in the place of revocations alone.
 
+use super::revocation::revoke;
 use super::rounds::{Rounds, Split, cluster, evenly, expected};
-use crate::claims::quota::STORE_LOSS;
+use super::token_matrix::one_token;
 use crate::claims::quota::marks::STORE_CORRUPTED;
+use crate::claims::quota::{REVOCATIONS_ALONE, STORE_LOSS};
 use crate::experiment::{Experiment, named};
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Deployment;
 use gatecrash_model::fault::{Fault, NetworkFault};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the store's answers take longer; never scaled, it is a latency.
@@ -26,9 +30,9 @@ const WRONG_DATA: &str = "wrong-data";
 /// The experiment.
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: STORE_LOSS,
-    story: "lose the store four times (refused, swallowed, slow, wrong data), spend a quota without it, heal, and spend one again",
+    story: "lose the store four times (refused, swallowed, slow, wrong data), spend a quota without it, heal, and spend one again; once more with wrong data for revocations alone",
     needs: &[Capability::Quota, Capability::SharedStore, Capability::NetworkFaults],
-    expected: |deployment, scale| expected_of(deployment, scale, 4),
+    expected: |deployment, scale| expected_of(deployment, scale, 5),
     options: |_| LabOptions::default(),
     steps,
     run: |lab| Box::pin(run(lab)),
@@ -42,7 +46,7 @@ const NETWORK: [(&str, NetworkFault); 3] = [
 ];
 
 fn steps(_: &Deployment) -> Vec<String> {
-    named(NETWORK.iter().map(|(variant, _)| *variant).chain([WRONG_DATA]))
+    named(NETWORK.iter().map(|(variant, _)| *variant).chain([WRONG_DATA, REVOCATIONS_ALONE]))
 }
 
 async fn run(lab: Lab) -> Result<(), LabError> {
@@ -58,8 +62,40 @@ async fn run(lab: Lab) -> Result<(), LabError> {
             wrong_data(&lab, &mut loss).await?;
         }
     }
+    if lab.wants(REVOCATIONS_ALONE) && lab.has(Capability::TokenRevocation) {
+        let from = revocations_alone(&lab, &mut loss).await?;
+        if from.is_some_and(|from| loss.must_repeat(from, REVOCATIONS_ALONE)) {
+            revocations_alone(&lab, &mut loss).await?;
+        }
+    }
     lab.phase("final-reads", "");
     Ok(())
+}
+
+/// The whole story with revocations of the wrong type, and nothing else; returns when they were lost (ns), `None` if the store holds none.
+async fn revocations_alone(lab: &Lab, loss: &mut Loss) -> Result<Option<u64>, LabError> {
+    let (site, replicas) = cluster(lab);
+    let signing = lab.deployment().site(&site).map(|site| site.signing.clone()).unwrap_or_default();
+    let Some(replica) = replicas.first() else { return Ok(None) };
+    let Some(token) = one_token(lab, replica, &signing).await? else { return Ok(None) };
+    loss.steady(REVOCATIONS_ALONE).await?;
+    let key = loss.rounds.next_key().await?;
+    // Which keys those are is what a revocation brings, as for counters.
+    let before = lab.store_keys(&loss.store).await?;
+    revoke(lab, replica, &token).await;
+    let revocations: BTreeSet<String> = lab.store_keys(&loss.store).await?.difference(&before).cloned().collect();
+    if revocations.is_empty() {
+        lab.note(format!("`{}` holds no revocations", loss.store));
+        return Ok(None);
+    }
+    lab.phase("inject", REVOCATIONS_ALONE);
+    let corrupted = lab.corrupt_keys(&loss.store, &revocations).await?;
+    lab.mark(STORE_CORRUPTED, &loss.store, i64::try_from(corrupted).unwrap_or(i64::MAX));
+    let from = loss.hold(REVOCATIONS_ALONE, &key).await?;
+    lab.phase("heal", REVOCATIONS_ALONE);
+    lab.remove_keys(&loss.store, &revocations).await?;
+    loss.settle(REVOCATIONS_ALONE).await?;
+    Ok(Some(from))
 }
 
 /// The whole story with counters of the wrong type; returns when the store was lost (ns).

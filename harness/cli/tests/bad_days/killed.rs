@@ -35,12 +35,12 @@ pub(crate) fn at_ten_moments(runtime: &'static str) {
 fn moment(seed: Seed, runtime: &str, number: u64) -> Duration {
     let [bring_up_ms, soon_ms, later_ms] =
         if runtime == "docker" { [2_000, 4_000, 15_000] } else { [600, 5_000, 25_000] };
-    let span = match number {
-        0..4 => bring_up_ms,
-        4..7 => soon_ms,
-        _ => later_ms,
+    let (from, span) = match number {
+        0..4 => (0, bring_up_ms),
+        4..7 => (0, soon_ms),
+        _ => (soon_ms, later_ms - soon_ms),
     };
-    Duration::from_millis(seed.derive(&format!("{runtime} {number}")).0 % span)
+    Duration::from_millis(from + seed.derive(&format!("{runtime} {number}")).0 % span)
 }
 
 /// Starts a certification of everything, kills it, and waits until nothing is left. Returns how much there was.

@@ -183,9 +183,13 @@ impl Lab {
     pub async fn corrupt_keys(&self, store: &str, keys: &BTreeSet<String>) -> Result<usize, LabError> {
         let mut changed = 0_usize;
         for key in keys {
+            // What is a set becomes a text, and everything else a set.
+            let members = self.store_command(store, &["SMEMBERS", key]).await?;
+            let is_set = members.starts_with('*') && !members.starts_with("*0");
             self.store_command(store, &["DEL", key]).await?;
-            let added = self.store_command(store, &["SADD", key, "gatecrash"]).await?;
-            changed = changed.saturating_add(usize::from(added.starts_with(":1")));
+            let put = if is_set { ["SET", key, "gatecrash"] } else { ["SADD", key, "gatecrash"] };
+            let done = self.store_command(store, &put).await?;
+            changed = changed.saturating_add(usize::from(done.starts_with(":1") || done.starts_with("+OK")));
         }
         Ok(changed)
     }

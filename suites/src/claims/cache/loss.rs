@@ -9,7 +9,8 @@ use crate::claims::common::{
 };
 use crate::claims::lives::Offences;
 use crate::claims::pace::{Compared, Pace, compare};
-use crate::claims::recovery::{Recovery, settled};
+use crate::claims::recovery::{Recovery, disturbed, settled};
+use crate::claims::stalls::{STALL_NEAR, Stalls};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
@@ -26,6 +27,8 @@ const GRAIN_NS: u64 = 1_000_000_000;
 
 /// More of the requests for what is kept, and fresh for a second, go to the upstream only where the cache is not used.
 const UNUSED: f64 = 0.5;
+/// And so many more than before the losses.
+const MORE: f64 = 0.25;
 
 pub(super) const STALE: &str = "must-revalidate served stale";
 
@@ -80,8 +83,10 @@ pub(super) fn cac_04(scope: &Scope<'_>) -> Verdict {
         };
         loss(history, variant, part, &mut found, (slo, extra), base.zip(steadily));
     }
+    let usual = steadily.map(|steadily| passed_on(&record, steadily, &Stalls::of(history)));
+    let usual = usual.map_or(0.0, |(asked, passed)| count(passed.count) / count(asked.max(1)));
     for variant in LOSSES {
-        after(&record, scope, &phases, (variant, slo), &mut found);
+        after(&record, scope, &phases, (variant, slo, usual), &mut found);
     }
     let mut back = Recovery::default();
     let settle = phase(history, &phases, "settle", UPSTREAM_AWAY);
@@ -104,34 +109,52 @@ pub(super) fn cac_04(scope: &Scope<'_>) -> Verdict {
     unless(held, doubt(history).or(before.err()).or(missing).or(busy))
 }
 
+/// Of the requests in `part` for what is kept, those that no stall touched, and which of them went to the upstream.
+fn passed_on(record: &Record<'_>, part: Phase, stalls: &Stalls) -> (u64, Offences) {
+    let (mut asked, mut passed) = (0_u64, Offences::default());
+    for one in record.uses().filter(|one| one.kind == STEADY && (part.from..part.to).contains(&one.sent)) {
+        if stalls.touch(one.sent, one.ended.unwrap_or(one.sent), STALL_NEAR) {
+            continue;
+        }
+        asked = asked.saturating_add(1);
+        if one.arrived.is_some() {
+            passed.add(record.history, one.event);
+        }
+    }
+    (asked, passed)
+}
+
 /// The store is back: everything is answered, and what was kept is served again.
-fn after(record: &Record<'_>, scope: &Scope<'_>, phases: &[Phase], (variant, slo): (&str, f64), found: &mut Found) {
+fn after(
+    record: &Record<'_>,
+    scope: &Scope<'_>,
+    phases: &[Phase],
+    (variant, slo, usual): (&str, f64, f64),
+    found: &mut Found,
+) {
     let history = record.history;
     let (settle, when) = (phase(history, phases, "settle", variant), format!("store lost: {variant}"));
     let mut back = Recovery::default();
     back.judge(scope, history, settle, (&when, slo), stream(history, streams::CACHED));
-    if let Some(part) = settle.map(|settle| settled(scope, history, settle)) {
-        let (mut asked, mut passed) = (0_u64, Offences::default());
-        for one in record.uses().filter(|one| one.kind == STEADY && (part.from..part.to).contains(&one.sent)) {
-            asked = asked.saturating_add(1);
-            if one.arrived.is_some() {
-                passed.add(history, one.event);
-            }
-        }
-        let share = count(passed.count) / count(asked.max(1));
+    if let Some(settle) = settle {
+        let part = settled(scope, history, settle);
+        let (asked, passed) = passed_on(record, part, &Stalls::of(history));
         let name = format!("of what is kept passed on afterwards ({variant})");
+        // As before is all that is asked: whoever kept nothing before keeps nothing now.
+        let allowed = UNUSED.max(usual + MORE);
+        let share = count(passed.count) / count(asked.max(1));
         if asked == 0 {
             back.few(format!("nothing was asked for that is kept, after the loss: {variant}"));
-        } else {
-            back.numbers.push(Number::new(&name, share * 100.0, "%").limit(UNUSED * 100.0));
+        } else if allowed < 1.0 {
+            back.numbers.push(Number::new(&name, share * 100.0, "%").limit(allowed * 100.0));
         }
-        if share > UNUSED {
+        if asked > 0 && share > allowed {
             let text = format!(
                 "{when}: the store was back, and {} of {asked} requests for what is kept went to the upstream all the same",
                 passed.count
             );
-            back.broken.push((name, text));
-            back.events.extend(passed.events);
+            let doubt = disturbed(scope, history, settle, part);
+            back.breaks(name, text, passed.events, doubt);
         }
     }
     found.recovered(back);
@@ -147,7 +170,7 @@ fn loss(
     before: Option<(f64, Phase)>,
 ) {
     let (mut service, mut arrived) = (Service::default(), 0_u64);
-    let mut failed = Offences::default();
+    let (mut failed, mut answered) = (Offences::default(), false);
     for seen in stream(history, streams::CACHED) {
         if !(part.from..part.to).contains(&seen.view.intended_at(history.events())) {
             continue;
@@ -155,6 +178,7 @@ fn loss(
         service.add(history, &seen);
         arrived = arrived.saturating_add(u64::from(seen.arrived.is_some()));
         if !seen.outcome.is_some_and(|(_, _, answer)| answer.is_success()) {
+            answered |= seen.status() != 0;
             failed.add(history, seen.view.completed().unwrap_or(seen.view.invoked as usize));
         }
     }
@@ -169,6 +193,8 @@ fn loss(
     found.numbers.push(Number::new(&passed, count(arrived) * 100.0 / count(service.sent), "%"));
     if success < slo {
         let (failures, sent) = (failed.count, service.sent);
+        // An answer that is an error is the gateway's, however late the harness was.
+        found.certain |= answered;
         found
             .broken
             .push((name, format!("store lost ({variant}): {failures} of {sent} requests were not answered 2xx")));

@@ -40,9 +40,6 @@ impl Use {
     }
 }
 
-/// How far from a request a stall may be to have touched it, ns: a store that seemed lost in it is taken up again after a moment.
-pub(super) const STALL_NEAR: u64 = 500_000_000;
-
 /// All of them.
 pub(super) struct Record<'h> {
     pub(super) history: &'h History,

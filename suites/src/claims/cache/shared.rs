@@ -3,13 +3,13 @@
 //! An entry must be there from the end of the answer that it came with until nine tenths of the policy's TTL have passed since it was made. A request for it in that time which
 //! arrives at the upstream missed it; a few may, for a cache may drop an entry.
 
-use super::record::{Record, STALL_NEAR, Use};
+use super::record::{Record, Use};
 use super::{HTTP_CACHE, SHARED};
 use crate::claims::common::{
     Phase, count, decided_by, doubt, judged, late_doubt, nanos, phase, phases, record_doubt, unless,
 };
 use crate::claims::lives::{Lives, Offences};
-use crate::claims::stalls::Stalls;
+use crate::claims::stalls::{STALL_NEAR, Stalls};
 use gatecrash_model::Name;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::verdict::{Counterexample, Evidence, Number, Reason, Verdict};

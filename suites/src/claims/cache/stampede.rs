@@ -1,9 +1,9 @@
 //! CAC-05: how many requests for one resource are at the upstream at the same time, when many ask for what is not in the cache?
 
-use super::record::{Record, STALL_NEAR, Use};
+use super::record::{Record, Use};
 use super::{BURST, HTTP_CACHE};
 use crate::claims::common::{count, doubt, len, record_doubt, unless};
-use crate::claims::stalls::Stalls;
+use crate::claims::stalls::{STALL_NEAR, Stalls};
 use gatecrash_model::Name;
 use gatecrash_model::claim::Scope;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};

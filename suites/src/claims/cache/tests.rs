@@ -447,8 +447,14 @@ fn losing_and(status: u16, takes_ms: u64, back: Back) -> Told {
     told.0.takes_ns = 5_000_000;
     told.0.at_ms(0).phase("steady", "");
     let resource = format!("{}/1", STEADY.name);
+    let mut made = 0;
     for at in (0..3_000).step_by(20) {
-        told.at(at).fetch(&resource, "eu-1");
+        told.at(at);
+        if at % 1_000 == 0 {
+            made = told.fetch(&resource, "eu-1");
+        } else {
+            told.hit(&resource, "eu-1", made, 0);
+        }
     }
     for (number, variant) in LOSSES.into_iter().enumerate() {
         let from = 4_000 + u64::try_from(number).unwrap() * LOSS;

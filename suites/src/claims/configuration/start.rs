@@ -1,8 +1,9 @@
-//! CFG-02: does a replica that starts without the control plane serve the last published version, and how soon?
+//! CFG-02: does a replica that starts without the control plane serve the last published version, and how soon? And when the control plane is back, the next
+//! one (CFG-02/a)?
 //!
 //! The control plane is away in three ways (seed M17): a start counts for the one that is nearest to the replica.
 
-use super::{RESTARTED, START_VARIANT, STORE_LOST, words};
+use super::{RESTARTED, START_VARIANT, STORE_LOST, WIPED, words};
 use crate::claims::common::{FaultWindow, Seen, count, decided_by, len, stream};
 use crate::claims::common::{
     doubt, end_of, faults, late_doubt, ms, nanos, phase, phases, record_doubt, seconds, unless,
@@ -146,15 +147,12 @@ impl Start {
 
     /// Not correct within `within`, and watched for long enough to say so.
     fn is_late(&self, within: u64) -> bool {
-        self.took().map_or(self.watched() >= within, |took| took > within)
+        too_late(self.took(), self.watched(), within)
     }
 
     /// What a start that is late was seen to do.
     fn told(&self, history: &History, within: u64) -> String {
-        let seen = self.took().map_or_else(
-            || format!("not seen in {:.1} s", seconds(self.watched())),
-            |took| format!("only after {:.1} s", seconds(took)),
-        );
+        let seen = when(self.took(), self.watched());
         let old = if self.older > 0 { format!("; {} answers had an older version", self.older) } else { String::new() };
         format!(
             "`{}` started without the control plane (`{}`): a correct answer with version {} was {seen}; {:.1} s are allowed{old}",
@@ -164,6 +162,19 @@ impl Start {
             seconds(within)
         )
     }
+}
+
+/// When a correct answer was seen, for readers: after so long, or never in the time watched (ns).
+fn when(took: Option<u64>, watched: u64) -> String {
+    took.map_or_else(
+        || format!("not seen in {:.1} s", seconds(watched)),
+        |took| format!("only after {:.1} s", seconds(took)),
+    )
+}
+
+/// Not correct within `within`, and watched for long enough to say so (ns).
+fn too_late(took: Option<u64>, watched: u64, within: u64) -> bool {
+    took.map_or(watched >= within, |took| took > within)
 }
 
 /// The slowest start over all, and by the way in which the control plane was away; how long the starts that never served were watched.
@@ -192,7 +203,7 @@ pub(super) fn cfg_02(scope: &Scope<'_>, variant: i64) -> Verdict {
     let within = nanos(scope.parameters.duration("within"));
     let mut starts = starts(history, &lives, variant);
     let mut open = read(history, &mut starts);
-    let back = if variant == RESTARTED { Some(Back::read(history, within)) } else { None };
+    let back = if variant == RESTARTED { Some(Back::read(history, &lives, within)) } else { None };
     let where_kept = if variant == RESTARTED { store_needed(history, &lives, &mut open) } else { None };
     let samples = len(starts.len());
     let mut numbers = numbers(&starts, within);
@@ -203,10 +214,14 @@ pub(super) fn cfg_02(scope: &Scope<'_>, variant: i64) -> Verdict {
         return Verdict::Violated(Counterexample { explanation, events: open.events, samples, numbers });
     }
     numbers.extend(back.iter().flat_map(|back| back.number(within)));
-    if let Some(first) = starts.iter().find(|start| start.is_late(within)) {
+    let is_late = |start: &&Start| start.is_late(within);
+    let late_of = |start: &Start| late_doubt(history, scope.parameters.duration("within"), start.at, start.to);
+    // One that the harness explains hides no other.
+    let unexplained = starts.iter().filter(is_late).find(|start| late_of(start).is_none());
+    if let Some(first) = unexplained.or_else(|| starts.iter().find(is_late)) {
         // What is shown is an absence: a record with holes, or a cut that did not cut, cannot show it.
-        let late = || late_doubt(history, scope.parameters.duration("within"), first.at, first.to);
-        if let Some(doubt) = record_doubt(history).or_else(|| reached(history, &lives, &starts)).or_else(late) {
+        let doubt = record_doubt(history).or_else(|| reached(history, &lives, &starts));
+        if let Some(doubt) = doubt.or_else(|| late_of(first)) {
             return Verdict::Inconclusive(doubt);
         }
         let never = starts.iter().any(|start| start.is_late(within) && start.first.is_none());
@@ -260,7 +275,7 @@ struct Late {
 }
 
 impl Back {
-    fn read(history: &History, within: u64) -> Self {
+    fn read(history: &History, lives: &Lives, within: u64) -> Self {
         let few = |text: String| Self { missing: Some(Reason::new("too-few-samples", text)), ..Self::default() };
         let phases = phases(history);
         let Some(settle) = phase(history, &phases, "settle", "") else {
@@ -271,6 +286,18 @@ impl Back {
             return few("nothing was published when the control plane was back".to_owned());
         };
         let version = u32::try_from(version).unwrap_or_default();
+        // Whoever ended, or lost all that was kept and never served since, is the other variants'.
+        let never_since = |replica: Name| {
+            let wiped =
+                history.marks(START_VARIANT).filter(|(_, of, variant, _)| *of == replica && *variant == WIPED).last();
+            wiped.is_some_and(|(at, ..)| {
+                let mut served = stream(history, streams::CANARY).filter(|seen| {
+                    let valid = seen.asked.target == replica && !seen.asked.credential.must_refuse();
+                    valid && seen.sent >= at && seen.ended() <= settle.from
+                });
+                !served.any(|seen| (200..300).contains(&seen.status()))
+            })
+        };
         let mut first: BTreeMap<Name, Option<u64>> = BTreeMap::new();
         for seen in stream(history, streams::CANARY).filter(|seen| seen.sent >= from && seen.sent < settle.to) {
             if seen.asked.credential.must_refuse() {
@@ -288,11 +315,12 @@ impl Back {
             return few("nobody was asked when the control plane was back".to_owned());
         }
         let mut back = Self::default();
+        first.retain(|replica, _| !lives.is_gone(*replica, settle.from, settle.to) && !never_since(*replica));
         for (replica, followed) in first {
             let took = followed.map(|at| at.saturating_sub(from));
             back.took = back.took.max(took.unwrap_or_default());
             let watched = settle.to.saturating_sub(from);
-            if took.map_or(watched >= within, |took| took > within) {
+            if too_late(took, watched, within) {
                 back.late.get_or_insert(Late { replica, version, from, to: settle.to, took, event });
             } else if took.is_none() {
                 let text = format!(
@@ -314,10 +342,7 @@ impl Back {
 
 impl Late {
     fn words(&self, history: &History, within: u64) -> String {
-        let seen = self.took.map_or_else(
-            || format!("not seen in {:.1} s", seconds(self.to.saturating_sub(self.from))),
-            |took| format!("only after {:.1} s", seconds(took)),
-        );
+        let seen = when(self.took, self.to.saturating_sub(self.from));
         format!(
             "the control plane was back and published version {}: a correct answer of `{}` with it was {seen}; {:.1} s are allowed",
             self.version,

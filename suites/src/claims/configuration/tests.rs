@@ -254,6 +254,20 @@ fn whoever_started_without_the_control_plane_follows_it_when_it_is_back() {
     assert!(reason(&verdict).1.contains("what came after was not seen"), "{verdict:?}");
 }
 
+#[test]
+fn who_lost_all_that_was_kept_and_never_served_again_is_not_of_those_that_were_restarted() {
+    for (wiped, observed) in [(true, Observed::Holds), (false, Observed::Violated)] {
+        let mut history = start(RESTARTED, 2);
+        if wiped {
+            history.at_ms(280_000).mark(START_VARIANT, "eu-2", WIPED);
+        }
+        for second in 291..352 {
+            history.at_ms(second * 1_000).gateway_error(canary("eu-2"), 503);
+        }
+        assert_eq!(judge(CLAIMS, "CFG-02/a", &[&history.build()]).observed(), observed);
+    }
+}
+
 /// The same with `eu-2` started without its store at 3 s, too, serving after `served` ms, or not at all.
 fn start_without_store(served: Option<u64>) -> HistoryBuilder {
     let mut history = start(RESTARTED, 2);

@@ -115,9 +115,6 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
     let settle = phase(history, &phases, "settle", "");
     after.judge(scope, history, settle, ("all faults", slo), stream(history, streams::TRAFFIC));
     numbers.append(&mut after.numbers);
-    certain |= !after.broken.is_empty();
-    broken.append(&mut after.broken);
-    events.append(&mut after.events);
     // Without a break the slowest stretch decided: the one that came nearest to its limit.
     let nearest = nearest_p95(&numbers);
     numbers.extend(base.map(|base| Number::new("p95 before the faults", base, "ms")));
@@ -126,8 +123,17 @@ pub(super) fn lat_03(scope: &Scope<'_>) -> Verdict {
         let mut judged = VARIANTS.into_iter().flat_map(|(variant, _)| of(variant));
         judged.find_map(|phase| late_doubt(history, stall, phase.from, phase.to))
     };
+    // What a late harness may have made is not told beside what it has not.
+    let late_then = if certain || broken.is_empty() { None } else { late() };
+    if late_then.is_some() && !after.broken.is_empty() {
+        broken.clear();
+        events.clear();
+    }
+    let excuse = late_then.filter(|_| after.broken.is_empty());
+    broken.append(&mut after.broken);
+    events.append(&mut after.events);
     if let Some((decided, _)) = broken.first() {
-        if let Some(doubt) = record_doubt(history).or_else(|| if certain { None } else { late() }) {
+        if let Some(doubt) = record_doubt(history).or(excuse) {
             return Verdict::Inconclusive(doubt);
         }
         events.truncate(3);

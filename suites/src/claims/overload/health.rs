@@ -29,8 +29,6 @@ const UNREADY: &str = "not ready, and everything was served";
 const READY: &str = "ready, and nothing was served";
 const RETRIES: &str = "arrivals for each request";
 const STAYS: &str = "replicas that did not serve everything again";
-/// The stretch in which everything is over.
-const WHEN_OVER: &str = "when all of it was over";
 
 /// What one health probe brought.
 struct Probe<'h> {
@@ -56,6 +54,8 @@ struct Stretch {
     when: &'static str,
     /// Whether it is asked for more than it can do: then a valid request may be refused.
     is_stress: bool,
+    /// Whether all trouble is over.
+    is_over: bool,
 }
 
 fn stretches(scope: &Scope<'_>, history: &History) -> Vec<Stretch> {
@@ -65,14 +65,15 @@ fn stretches(scope: &Scope<'_>, history: &History) -> Vec<Stretch> {
         ("hold", UPSTREAM_FAILS, "while the upstream failed"),
         ("hold", STORE_AWAY, "while the store was away"),
         ("hold", STORE_HUNG, "while the store was silent"),
-        ("settle", AFTERWARDS, WHEN_OVER),
+        ("settle", AFTERWARDS, "when all of it was over"),
     ];
     let all = phases(history);
     let found = wanted.iter().filter_map(|(phase, variant, when)| {
         let is = |known: &&Phase| history.text(known.phase) == *phase && history.text(known.variant) == *variant;
         let phase = *all.iter().find(is)?;
-        let phase = if *when == WHEN_OVER { settled(scope, history, phase) } else { judged(history, phase) };
-        Some(Stretch { phase, when, is_stress: *variant == STRESS })
+        let is_over = *variant == AFTERWARDS;
+        let phase = if is_over { settled(scope, history, phase) } else { judged(history, phase) };
+        Some(Stretch { phase, when, is_stress: *variant == STRESS, is_over })
     });
     found.collect()
 }
@@ -198,8 +199,7 @@ pub(super) fn ovl_04(scope: &Scope<'_>) -> Verdict {
             broken.push((DEAD.to_owned(), text, event(one)));
         }
         // What it says may follow what it does by so much.
-        let is_over = stretch.when == WHEN_OVER;
-        let since = if is_over { stretch.phase.from } else { stretch.phase.from.saturating_add(turns) };
+        let since = if stretch.is_over { stretch.phase.from } else { stretch.phase.from.saturating_add(turns) };
         for replica in &replicas {
             let mut served = asked.served(*replica, since, stretch.phase.to);
             if served == Served::Nothing && stretch.is_stress && asked.passed(*replica, since, stretch.phase.to) {
@@ -210,7 +210,7 @@ pub(super) fn ovl_04(scope: &Scope<'_>) -> Verdict {
             });
             let says: Vec<&&Probe<'_>> = says.collect();
             let name = history.text(*replica);
-            if is_over {
+            if stretch.is_over {
                 let (all, good) = asked.counted(*replica, since, stretch.phase.to);
                 unseen |= all < SAMPLES;
                 // One may have met what the machine did.
@@ -218,9 +218,10 @@ pub(super) fn ovl_04(scope: &Scope<'_>) -> Verdict {
                     stayed = stayed.saturating_add(1);
                     let text = format!("{}: `{name}` served {good} of {all} samples", stretch.when);
                     broken.push((STAYS.to_owned(), text, Some(history.reference(stretch.phase.event))));
+                }
+                if served != Served::Everything {
                     continue;
                 }
-                served = Served::Everything;
             }
             let told = |yes: bool| says.iter().filter(|probe| probe.yes == Some(yes)).copied().collect::<Vec<_>>();
             match served {

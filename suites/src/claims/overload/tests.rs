@@ -165,6 +165,23 @@ fn a_jump_below_capacity_breaks_ovl_02() {
     assert_eq!(first(&verdict), "largest p95 over that of the step before, below capacity", "{verdict:?}");
 }
 
+/// As it was seen once in containers, others being brought up under the first steps.
+#[test]
+fn a_machine_that_was_slower_at_low_loads_is_no_fall_of_latency() {
+    fn uneven(load: u64, turn: u64) -> Option<Result<u64, u16>> {
+        let took = match load {
+            0..60 => 38,
+            60..70 => 47,
+            70..80 => 32,
+            80..=100 => 24,
+            _ => return graceful(load, turn),
+        };
+        Some(Ok(took))
+    }
+    let verdict = check("OVL-02", &story(uneven, graceful).build());
+    assert_eq!(verdict.observed(), Observed::Holds, "{verdict:?}");
+}
+
 #[test]
 fn the_step_that_is_capacity_may_be_as_slow_as_capacity() {
     fn at_capacity(load: u64, turn: u64) -> Option<Result<u64, u16>> {

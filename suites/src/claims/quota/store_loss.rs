@@ -7,9 +7,9 @@
 
 use super::marks::STORE_CORRUPTED;
 use super::rounds::{Count, Round, Rule, Tally, against_bound, rounds};
-use super::{STORE_LOSS, STORE_MISBEHAVES};
+use super::{REVOCATIONS_ALONE, STORE_LOSS, STORE_MISBEHAVES};
 use crate::claims::common::{
-    LATENCY_FLOOR_MS, Phase, Seen, count, doubt, late_doubt, len, ms, nanos, phases, stream, unless,
+    LATENCY_FLOOR_MS, Phase, Seen, count, doubt, last_phase, late_doubt, len, ms, nanos, phases, stream, unless,
 };
 use crate::claims::pace::Paces;
 use gatecrash_model::claim::Scope;
@@ -43,6 +43,9 @@ const VARIANTS: &[Variant] = &[
     Variant { name: "throttle", experiment: STORE_MISBEHAVES, partly: true, windows: 1 },
     Variant { name: "lost-acknowledgement", experiment: STORE_MISBEHAVES, partly: true, windows: 1 },
 ];
+
+/// Revocations alone are wrong: a gateway whose store holds them goes on counting.
+const ALONE: Variant = Variant { name: REVOCATIONS_ALONE, experiment: STORE_LOSS, partly: false, windows: 1 };
 
 /// What a gateway does without its store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +115,7 @@ pub(super) fn declared_mode(scope: &Scope<'_>) -> Verdict {
         verdicts.extend(
             VARIANTS.iter().filter(|variant| variant.experiment == experiment).map(|variant| of.judge(variant)),
         );
+        verdicts.extend(of.alone());
     }
     Verdict::all(verdicts)
 }
@@ -154,7 +158,7 @@ impl Told<'_, '_> {
 
     /// Wrong data are put in by commands, not by a fault: their proof is the number of keys that were changed.
     fn not_corrupted(&self, variant: &Variant, hold: Phase) -> Option<Reason> {
-        if variant.name != "wrong-data" {
+        if !["wrong-data", REVOCATIONS_ALONE].contains(&variant.name) {
             return None;
         }
         let last = self.history.marks(STORE_CORRUPTED).filter(|(at, ..)| *at <= hold.from).last();
@@ -168,10 +172,7 @@ impl Told<'_, '_> {
 
     /// The last stretch of `phase` in `variant`.
     fn last(&self, phase: &str, variant: &Variant) -> Option<Phase> {
-        let is = |found: &&Phase| {
-            self.history.text(found.phase) == phase && self.history.text(found.variant) == variant.name
-        };
-        self.phases.iter().rev().find(is).copied()
+        last_phase(self.history, self.phases, phase, variant.name)
     }
 
     /// The rounds of the last time that `phase` was told in `variant`.
@@ -324,13 +325,55 @@ impl Told<'_, '_> {
         Verdict::holds(self.rule.quota, Evidence { samples: outage.sent, numbers, notes })
     }
 
+    /// Of what the store holds revocations alone are wrong: the quota is enforced as ever. `None` where the store holds none.
+    fn alone(&self) -> Option<Verdict> {
+        let variant = &ALONE;
+        let hold = self.last("hold", variant)?;
+        let during = self.enforced(variant, "hold", hold.from);
+        let (_, unsteady) = self.base(variant);
+        let settle = self.last("settle", variant).filter(|settle| settle.from >= hold.from);
+        let after = settle.map_or_else(
+            || Verdict::inconclusive("too-few-samples", format!("{}: nothing was seen after the heal", variant.name)),
+            |settle| self.after(variant, settle),
+        );
+        let to = settle.unwrap_or(hold).to;
+        let late = late_doubt(self.history, Duration::from_nanos(self.window()), hold.from, to);
+        let doubt = unsteady.or_else(|| self.not_corrupted(variant, hold)).or_else(|| doubt(self.history)).or(late);
+        let name = format!("{}: requests while revocations alone were wrong", variant.name);
+        let number = Number::new(name, count(during.sent), "");
+        let during = during.verdict(
+            number,
+            || format!("{}: the quota was not enforced while revocations alone were wrong", variant.name),
+            || format!("{}: no window with demand above Q was seen while revocations alone were wrong", variant.name),
+            format!("{}: enforced while revocations alone were wrong", variant.name),
+        );
+        Some(unless(during.and(after), doubt))
+    }
+
     /// The verdict over the settling: from `t_heal` after the heal on, the quota is enforced and nothing is 5xx.
     fn after(&self, variant: &Variant, settle: Phase) -> Verdict {
         let due = settle.from.saturating_add(nanos(self.scope.parameters.duration("t_heal")));
         let limit_ms = self.scope.parameters.number("t_heal") * 1000.0;
-        let (mut judged, mut sent, mut last_sign) = (0_u64, 0_u64, settle.from);
-        let mut broken: Option<(String, Vec<EventRef>)> = None;
-        for round in self.of_phase(variant, "settle").filter(|round| round.clean) {
+        let seen = self.enforced(variant, "settle", due);
+        let sign_ms = ms(seen.last_sign.unwrap_or(settle.from).saturating_sub(settle.from));
+        let number = Number::new(format!("{}: last sign of the loss after the heal", variant.name), sign_ms, "ms");
+        seen.verdict(
+            number.limit(limit_ms),
+            || format!("{}: settle: {limit_ms:.0} ms after the heal the quota was not enforced", variant.name),
+            || {
+                format!(
+                    "{}: settle: no window with demand above Q was seen later than {limit_ms:.0} ms after the heal",
+                    variant.name
+                )
+            },
+            format!("{}: enforced again after the heal", variant.name),
+        )
+    }
+
+    /// Whether the rounds of `phase` that began at `due` (ns) or later enforce the quota, without errors.
+    fn enforced(&self, variant: &Variant, phase: &str, due: u64) -> Enforced {
+        let mut seen = Enforced::default();
+        for round in self.of_phase(variant, phase).filter(|round| round.clean) {
             let bound = self.bound(round, round.sure_calls());
             let tally = Tally::of(round.sure_calls());
             let total = len(round.sure_calls().count());
@@ -339,10 +382,10 @@ impl Told<'_, '_> {
             let failures = len(round.sure_calls().filter(failed).count());
             let failing = count(failures) > count(total) * STRAY;
             if failing {
-                last_sign = last_sign.max(last_failed.map_or(0, Seen::ended).min(round.sure));
+                seen.last_sign = seen.last_sign.max(Some(last_failed.map_or(0, Seen::ended).min(round.sure)));
             }
             if bound.broken() {
-                last_sign = last_sign.max(round.sure);
+                seen.last_sign = seen.last_sign.max(Some(round.sure));
             }
             if round.first_sent < due {
                 continue;
@@ -358,35 +401,46 @@ impl Told<'_, '_> {
                 };
                 let mut events = bound.over;
                 events.extend(last_failed.and_then(|seen| seen.view.completed()).map(|at| self.history.reference(at)));
-                broken.get_or_insert((why, events));
+                seen.broken.get_or_insert((why, events));
             }
             if tally.demand() >= self.rule.quota && tally.rejected > 0 {
-                judged = judged.saturating_add(1);
-                sent = sent.saturating_add(total);
+                seen.judged = seen.judged.saturating_add(1);
+                seen.sent = seen.sent.saturating_add(total);
             }
         }
-        let sign_ms = ms(last_sign.saturating_sub(settle.from));
-        let number = Number::new(format!("{}: last sign of the loss after the heal", variant.name), sign_ms, "ms");
-        let number = number.limit(limit_ms);
-        if let Some((why, events)) = broken {
-            let explanation =
-                format!("{}: settle: {limit_ms:.0} ms after the heal the quota was not enforced: {why}", variant.name);
-            return Verdict::Violated(Counterexample {
-                explanation,
-                events,
-                samples: sent.max(1),
-                numbers: vec![number],
-            });
+        seen
+    }
+}
+
+/// How a quota was enforced in some rounds.
+#[derive(Default)]
+struct Enforced {
+    /// Rounds that could show it, and their requests.
+    judged: u64,
+    sent: u64,
+    /// When it was last seen not to be, or errors instead, ns; also before it is due.
+    last_sign: Option<u64>,
+    /// Why it was not when it was due.
+    broken: Option<(String, Vec<EventRef>)>,
+}
+
+impl Enforced {
+    fn verdict(
+        self,
+        number: Number,
+        broken: impl FnOnce() -> String,
+        few: impl FnOnce() -> String,
+        note: String,
+    ) -> Verdict {
+        let (samples, numbers) = (self.sent, vec![number]);
+        if let Some((why, events)) = self.broken {
+            let explanation = format!("{}: {why}", broken());
+            return Verdict::Violated(Counterexample { explanation, events, samples: samples.max(1), numbers });
         }
-        if judged == 0 {
-            let text = format!(
-                "{}: settle: no window with demand above Q was seen later than {limit_ms:.0} ms after the heal",
-                variant.name
-            );
-            return Verdict::inconclusive("too-few-samples", text);
+        if self.judged == 0 {
+            return Verdict::inconclusive("too-few-samples", few());
         }
-        let notes = vec![format!("{}: enforced again after the heal", variant.name)];
-        Verdict::holds(1, Evidence { samples: sent, numbers: vec![number], notes })
+        Verdict::holds(1, Evidence { samples, numbers, notes: vec![note] })
     }
 }
 

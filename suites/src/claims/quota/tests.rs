@@ -1,8 +1,9 @@
 //! Hand-written histories for every rule of the quota claims, and the properties that all of them must have.
 
 use super::marks::{QUOTA_WINDOW_MS, STORE_CORRUPTED};
-use super::{CLAIMS, RESTART, SHARED, STORE_LOSS, STORE_MISBEHAVES};
+use super::{CLAIMS, RESTART, REVOCATIONS_ALONE, SHARED, STORE_LOSS, STORE_MISBEHAVES};
 use crate::claims::common::ms;
+use crate::claims::sample::explanation;
 use gatecrash_model::claim::{Claim, Parameters, Scope, Value};
 use gatecrash_model::deployment::{
     Deployment, Gateway, Quota, Route, RouteBackend, Site, Store, StoreKind, StoreScope, WindowAlignment,
@@ -501,6 +502,29 @@ fn one_loss(history: &mut HistoryBuilder, turn: u32, variant: &str, loss: Loss) 
     let admit = if loss.heals { 10 } else { 100 };
     round(history, base + 12_010, &key("early"), EVEN, 10, one);
     round(history, base + 23_000, &key("late"), EVEN, admit, one);
+}
+
+#[test]
+fn revocations_that_are_wrong_alone_touch_no_quota() {
+    let judge = |alone: Loss| {
+        let [_, other] = losses(CLOSED);
+        let mut history = HistoryBuilder::new(STORE_LOSS);
+        for (turn, variant) in (0..).zip(["refuse", "blackhole", "slow", "wrong-data"]) {
+            one_loss(&mut history, turn, variant, CLOSED);
+        }
+        one_loss(&mut history, 4, REVOCATIONS_ALONE, alone);
+        judge_with("QUO-07", &deployment(), &mode("closed"), &[&history.build(), &other])
+    };
+    let fine = Loss { without: Without::Enforced, ..CLOSED };
+    let held = judge(fine);
+    assert_eq!(held.observed(), Observed::Holds, "{held:?}");
+    for without in [Without::Local, Without::Open, Without::Closed, Without::Error] {
+        let verdict = judge(Loss { without, ..fine });
+        assert!(explanation(&verdict).contains("while revocations alone were wrong"), "{without:?}: {verdict:?}");
+    }
+    assert!(explanation(&judge(Loss { heals: false, ..fine })).contains("wrong-revocations: settle"));
+    assert_eq!(judge(Loss { proven: false, ..fine }).observed(), Observed::Inconclusive);
+    assert_eq!(judge(Loss { steady: false, ..fine }).observed(), Observed::Inconclusive);
 }
 
 #[test]

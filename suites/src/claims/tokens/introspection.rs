@@ -7,7 +7,8 @@
 use super::revocation::{Revocation, Use, cuts, revocations};
 use super::{MINIMUM_REVOKED, PROVIDER_AWAY, PROVIDER_REVOKE};
 use crate::claims::common::{
-    Phase, count, decided_by, doubt, judged, late_doubt, ms, nanos, phase, phases, seconds, stream as calls, unless,
+    Phase, count, decided_by, doubt, judged, last_phase, late_doubt, ms, nanos, phase, phases, seconds,
+    stream as calls, unless,
 };
 use crate::claims::lives::{Decision, Offences};
 use crate::claims::recovery::{Recovery, SHARE};
@@ -153,13 +154,7 @@ impl<'h> Record<'h> {
 
     /// Judges what becomes, once the provider is back, of tokens that nobody had been able to check while it was away.
     fn recovery(&self, scope: &Scope<'_>) -> Recovery {
-        let last = |wanted: &str| {
-            let text = |name| self.history.text(name);
-            self.phases
-                .iter()
-                .rfind(|known| text(known.phase) == wanted && text(known.variant) == PROVIDER_AWAY)
-                .copied()
-        };
+        let last = |wanted| last_phase(self.history, &self.phases, wanted, PROVIDER_AWAY);
         let away = last("hold").map_or(u64::MAX, |hold| hold.from);
         let unchecked = calls(self.history, stream::TOKEN).filter(|seen| {
             let token = seen.asked.token;
