@@ -376,11 +376,19 @@ pub(crate) fn latency_limit(base_ms: f64, ratio: f64) -> f64 {
 ///
 /// # Errors
 /// `no-steady-state` with what was seen.
-pub(crate) fn steady(
+pub(crate) fn steady(history: &History, stream_name: &str, within: (u64, u64), slo: f64) -> Result<Service, Reason> {
+    steady_but_for(history, stream_name, within, (slo, LATENCY_FLOOR_MS))
+}
+
+/// The same; the p95 may also move by `drift_ms`, where that is little beside what is compared with it.
+///
+/// # Errors
+/// As [`steady`].
+pub(crate) fn steady_but_for(
     history: &History,
     stream_name: &str,
     (from, to): (u64, u64),
-    slo: f64,
+    (slo, drift_ms): (f64, f64),
 ) -> Result<Service, Reason> {
     let refuse = |text: String| Err(Reason::new("no-steady-state", format!("`{}`: {text}", history.experiment())));
     let half = from.saturating_add(to.saturating_sub(from) / 2);
@@ -405,7 +413,7 @@ pub(crate) fn steady(
         return Err(Reason::new("machine-busy", text));
     }
     if let (Some(before), Some(after)) = (first.paces.base(), second.paces.base())
-        && after > latency_limit(before, 1.2)
+        && after > latency_limit(before, 1.2).max(before + drift_ms)
     {
         return refuse(format!("p95 went from {before:.1} ms to {after:.1} ms before the fault"));
     }

@@ -4,8 +4,8 @@ use super::kinds::{EXPIRING, STEADY};
 use super::record::Record;
 use super::{CACHE_STORE_LOSS, LOSSES, UPSTREAM_AWAY};
 use crate::claims::common::{
-    Phase, Service, count, decided_by, doubt, end_of, judged, late_doubt, phase, phases, record_doubt, seconds, steady,
-    stream, unless,
+    Phase, Service, count, decided_by, doubt, end_of, judged, late_doubt, phase, phases, record_doubt, seconds,
+    steady_but_for, stream, unless,
 };
 use crate::claims::lives::Offences;
 use crate::claims::pace::{Compared, Pace, compare};
@@ -25,6 +25,8 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 /// Ages are told in whole seconds, and so may be what is decided by them.
 const GRAIN_NS: u64 = 1_000_000_000;
 
+/// A drift before the losses of so small a part of what they may add decides nothing.
+const DRIFT: f64 = 10.0;
 /// More of the requests for what is kept, and fresh for a second, go to the upstream only where the cache is not used.
 const UNUSED: f64 = 0.5;
 /// And so many more than before the losses.
@@ -69,9 +71,11 @@ pub(super) fn cac_04(scope: &Scope<'_>) -> Verdict {
     let slo = scope.parameters.number("slo") / 100.0;
     let extra = scope.parameters.number("extra");
     let steadily = phase(history, &phases, "steady", "").map(|steadily| judged(history, steadily));
-    let before = steadily
-        .ok_or_else(|| Reason::new("no-steady-state", "there was no steady phase"))
-        .and_then(|steadily| steady(history, streams::CACHED, (steadily.from, steadily.to), slo));
+    let before =
+        steadily.ok_or_else(|| Reason::new("no-steady-state", "there was no steady phase")).and_then(|steadily| {
+            let drift = extra / DRIFT;
+            steady_but_for(history, streams::CACHED, (steadily.from, steadily.to), (slo, drift))
+        });
     let base = before.clone().ok().and_then(|mut service| service.paces.base());
     let mut found = Found::default();
     let record = Record::read(history);

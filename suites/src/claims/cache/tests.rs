@@ -524,6 +524,21 @@ fn without_its_store_requests_pass_in_time() {
     doubted_effects_never_accuse(CLAIMS, "CAC-04", &told);
 }
 
+/// What a loss may add is 100 ms: a steady state that moves by less than a tenth of that is one.
+#[test]
+fn a_steady_state_need_be_no_steadier_than_what_is_compared_with_it() {
+    let drifts = |by_ms: u64| {
+        let mut told = away(losing(200, 8), 502, false);
+        for at in (2_005..3_000).step_by(20) {
+            told.0.takes_ns = (5 + by_ms) * 1_000_000;
+            told.at(at).fetch(&format!("{}/2", STEADY.name), "eu-1");
+        }
+        verdict("CAC-04", &told.0.build())
+    };
+    assert_eq!(drifts(9).observed(), Observed::Holds);
+    assert_eq!(reason(&drifts(12)).0, "no-steady-state");
+}
+
 #[test]
 fn errors_and_waits_are_told() {
     let errors = verdict("CAC-04", &away(losing(500, 8), 502, false).0.build());
