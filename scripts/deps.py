@@ -1,10 +1,14 @@
-"""Do the packages of this workspace depend on each other only in the direction that they may?
+"""Do the packages of this workspace depend on each other only in the direction that they may? And is every program of tests run?
 
 model <- engine <- suites <- cli; model <- fixtures <- cli; model <- reports <- cli. Development dependencies do not count.
-Exit 1 names every arrow that points back. An argument names a file with the output of `cargo metadata` instead.
+A program of tests with a `main` of its own needs `harness = false`: without that line cargo builds another `main` for it, which knows of
+no test, and passes. Exit 1 names every arrow that points back, and every such program. An argument names a file with the output of `cargo
+metadata` instead.
 """
 
 import json
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -35,6 +39,28 @@ def problems(metadata):
     return found
 
 
+def harnesses(metadata):
+    found = []
+    for package in metadata["packages"]:
+        manifest = pathlib.Path(package["manifest_path"])
+        if not manifest.exists():
+            continue
+        own = set()
+        for section in re.split(r"(?m)^(?=\[)", manifest.read_text(encoding="utf-8")):
+            name = re.search(r'(?m)^name\s*=\s*"([^"]+)"', section)
+            if name and section.startswith(("[[test]]", "[[bench]]")) and re.search(r"(?m)^harness\s*=\s*false", section):
+                own.add(name.group(1))
+        for target in package["targets"]:
+            if not {"test", "bench"} & set(target["kind"]):
+                continue
+            source = pathlib.Path(target["src_path"])
+            has_main = source.exists() and re.search(r"(?m)^(async )?fn main\(", source.read_text(encoding="utf-8"))
+            if bool(has_main) != (target["name"] in own):
+                what = "has a `main` and no `harness = false`" if has_main else "has `harness = false` and no `main`"
+                found.append(f"`{target['name']}` of `{package['name']}` {what}: none of its tests would run")
+    return found
+
+
 def main():
     if len(sys.argv) > 1:
         with open(sys.argv[1], encoding="utf-8") as file:
@@ -42,11 +68,12 @@ def main():
     else:
         command = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
         text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = problems(json.loads(text))
+    metadata = json.loads(text)
+    found = problems(metadata) + harnesses(metadata)
     for problem in found:
         print(f"deps: {problem}", file=sys.stderr)
     if not found:
-        print(f"deps: {len(MAY)} packages, every arrow points the right way")
+        print(f"deps: {len(MAY)} packages, every arrow points the right way; every program of tests runs")
     return 1 if found else 0
 
 
