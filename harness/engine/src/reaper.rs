@@ -10,7 +10,7 @@ pub mod proc;
 pub(crate) mod shared_memory;
 pub mod sweep;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_ns};
 use crate::runtime::{RUN_VARIABLE, RuntimeError};
 use clean::Removed;
 use proc::{HARNESS_VARIABLE, Identity};
@@ -19,6 +19,7 @@ use rustix::process::{Pid, PidfdFlags};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
 
 /// What the reaper writes once it watches.
 const WATCHING: &str = "watching";
@@ -164,10 +165,19 @@ impl Reaper {
 }
 
 fn first_line(output: std::process::ChildStdout) -> Result<String, String> {
-    let limit = Timespec { tv_sec: START_WITHIN_S, tv_nsec: 0 };
-    let readable = {
+    let until = monotonic_ns().saturating_add(START_WITHIN_S.unsigned_abs().saturating_mul(1_000_000_000));
+    let readable = loop {
+        let left = Duration::from_nanos(until.saturating_sub(monotonic_ns()));
+        let limit = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(START_WITHIN_S),
+            tv_nsec: left.subsec_nanos().into(),
+        };
         let mut watched = [PollFd::new(&output, PollFlags::IN)];
-        poll(&mut watched, Some(&limit)).map_err(|error| format!("waiting for its first line: {error}"))?
+        match poll(&mut watched, Some(&limit)) {
+            // Ctrl-C, for one: whoever waits for that hears it, and this is no reason to have no reaper.
+            Err(rustix::io::Errno::INTR) => {}
+            done => break done.map_err(|error| format!("waiting for its first line: {error}"))?,
+        }
     };
     if readable == 0 {
         return Err(format!("it said nothing for {START_WITHIN_S} s"));
