@@ -87,10 +87,11 @@ pub(super) fn cac_04(scope: &Scope<'_>) -> Verdict {
         };
         loss(history, variant, part, &mut found, (slo, extra), base.zip(steadily));
     }
-    let usual = steadily.map(|steadily| passed_on(&record, steadily, &Stalls::of(history)));
+    let stalls = Stalls::of(history);
+    let usual = steadily.map(|steadily| passed_on(&record, steadily, &stalls));
     let usual = usual.map_or(0.0, |(asked, passed)| count(passed.count) / count(asked.max(1)));
     for variant in LOSSES {
-        after(&record, scope, &phases, (variant, slo, usual), &mut found);
+        after((&record, &stalls), scope, &phases, (variant, slo, usual), &mut found);
     }
     let mut back = Recovery::default();
     let settle = phase(history, &phases, "settle", UPSTREAM_AWAY);
@@ -130,7 +131,7 @@ fn passed_on(record: &Record<'_>, part: Phase, stalls: &Stalls) -> (u64, Offence
 
 /// The store is back: everything is answered, and what was kept is served again.
 fn after(
-    record: &Record<'_>,
+    (record, stalls): (&Record<'_>, &Stalls),
     scope: &Scope<'_>,
     phases: &[Phase],
     (variant, slo, usual): (&str, f64, f64),
@@ -142,7 +143,7 @@ fn after(
     back.judge(scope, history, settle, (&when, slo), stream(history, streams::CACHED));
     if let Some(settle) = settle {
         let part = settled(scope, history, settle);
-        let (asked, passed) = passed_on(record, part, &Stalls::of(history));
+        let (asked, passed) = passed_on(record, part, stalls);
         let name = format!("of what is kept passed on afterwards ({variant})");
         // As before is all that is asked: whoever kept nothing before keeps nothing now.
         let allowed = UNUSED.max(usual + MORE);

@@ -311,11 +311,11 @@ impl Back {
                 *known = Some(known.map_or(ended, |known| known.min(ended)));
             }
         }
+        first.retain(|replica, _| !lives.is_gone(*replica, settle.from, settle.to) && !never_since(*replica));
         if first.is_empty() {
             return few("nobody was asked when the control plane was back".to_owned());
         }
         let mut back = Self::default();
-        first.retain(|replica, _| !lives.is_gone(*replica, settle.from, settle.to) && !never_since(*replica));
         for (replica, followed) in first {
             let took = followed.map(|at| at.saturating_sub(from));
             back.took = back.took.max(took.unwrap_or_default());
