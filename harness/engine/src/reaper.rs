@@ -12,7 +12,7 @@ pub mod sweep;
 
 use crate::clock::{Clock, monotonic_ns};
 use crate::runtime::{RUN_VARIABLE, RuntimeError};
-use clean::Removed;
+use clean::{Cleaner, Removed};
 use proc::{HARNESS_VARIABLE, Identity};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags};
@@ -147,11 +147,12 @@ impl Reaper {
     /// # Errors
     /// [`ReaperError::Clean`] and [`ReaperError::Left`] (the reaper then stays at its post), [`ReaperError::End`].
     pub async fn finish(mut self) -> Result<Vec<Removed>, ReaperError> {
-        let left = clean::once(&self.run, self.engine).await;
+        let mut cleaner = Cleaner::new(&self.run, self.engine);
+        let left = cleaner.once().await;
         let mut left = left.map_err(|source| ReaperError::Clean { run: self.run.clone(), source })?;
         if !left.is_empty() {
             // What was forgotten may have been starting something: nothing is said to be gone before nothing is seen.
-            let emptied = clean::until_empty(&self.run, self.engine, &mut left).await;
+            let emptied = cleaner.until_empty(&mut left).await;
             emptied.map_err(|seen| ReaperError::Left { run: self.run.clone(), seen })?;
         }
         let pid = self.child.id();
@@ -264,7 +265,8 @@ fn watch(arguments: &Arguments) -> Result<(), String> {
     // Processes first, so that nobody writes any more; an engine that is slow or silent is no reason to leave secrets on the disk.
     let mut removed = clean::processes(&arguments.run);
     let _tried_again_below = delete(&arguments.delete);
-    let emptied = runtime.block_on(clean::until_empty(&arguments.run, arguments.engine, &mut removed));
+    let mut cleaner = Cleaner::new(&arguments.run, arguments.engine);
+    let emptied = runtime.block_on(cleaner.until_empty(&mut removed));
     delete(&arguments.delete)?;
     emptied?;
     let listed: Vec<String> = removed.iter().map(ToString::to_string).collect();

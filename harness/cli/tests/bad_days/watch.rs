@@ -1,5 +1,6 @@
 //! A run of the binary, watched from outside: what it said, and what of it is still there.
 
+use bollard::Docker;
 use gatecrash_engine::clock::{Clock, sleep};
 use gatecrash_engine::reaper::proc::{self, Identity};
 use gatecrash_engine::runtime::docker::engine;
@@ -9,9 +10,10 @@ use nix::unistd::Pid;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 /// Everything must be gone this soon after a harness was killed.
 pub(crate) const GONE_WITHIN: Duration = Duration::from_secs(5);
@@ -22,8 +24,18 @@ pub(crate) fn engine_missing() -> Option<String> {
 }
 
 pub(crate) fn block_on<T>(what: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.expect("an executor").block_on(what)
+    static EXECUTOR: OnceLock<Runtime> = OnceLock::new();
+    let executor = EXECUTOR.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        runtime.expect("an executor")
+    });
+    executor.block_on(what)
+}
+
+/// The engine, connected once: who looks every few milliseconds must not keep it from what is looked for.
+fn docker() -> &'static Docker {
+    static DOCKER: OnceLock<Docker> = OnceLock::new();
+    DOCKER.get_or_init(|| block_on(engine::connect()).expect("an engine").docker)
 }
 
 pub(crate) fn pause(ms: u64) {
@@ -206,10 +218,7 @@ impl Running {
             .map(|found| format!("process {} {}", found.pid, found.program.display()))
             .collect();
         if with_engine {
-            let found = block_on(async {
-                let connected = engine::connect().await.expect("an engine");
-                engine::labelled(&connected.docker, None).await.expect("a listing")
-            });
+            let found = block_on(engine::labelled(docker(), None)).expect("a listing");
             let ours = found.into_iter().filter(|object| object.harness == Some(self.harness));
             left.extend(ours.map(|object| object.as_removed().to_string()));
         }

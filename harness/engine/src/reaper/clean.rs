@@ -5,6 +5,7 @@ use super::shared_memory;
 use crate::clock::{Clock, sleep};
 use crate::runtime::docker::engine;
 use crate::runtime::{RuntimeError, control_group};
+use bollard::Docker;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -75,49 +76,69 @@ fn groups(run: &str) -> Vec<Removed> {
         .collect()
 }
 
-/// One listing and removal of everything that carries the marker of `run`; returns what was there.
-///
-/// # Errors
-/// What the engine answered. Processes are removed first, whatever the engine says.
-pub async fn once(run: &str, with_engine: bool) -> Result<Vec<Removed>, RuntimeError> {
-    let mut removed = processes(run);
-    removed.extend(groups(run));
-    if with_engine {
-        let connected = engine::connect().await?;
-        let left = engine::labelled(&connected.docker, Some(run)).await?;
-        removed.extend(engine::remove(&connected.docker, &left).await?);
-    }
-    Ok(removed)
+/// Looks for everything of a run and removes it. The engine is connected to at the first listing, and stays so: asking it who it
+/// is again and again is work for an engine that has enough of it while it removes containers.
+#[derive(Debug)]
+pub struct Cleaner<'a> {
+    run: &'a str,
+    with_engine: bool,
+    docker: Option<Docker>,
 }
 
-/// Repeats [`once`] until two listings a second apart were empty, for at most a minute; adds what was removed to `removed`.
-///
-/// # Errors
-/// What was still left, or what the engine answered last.
-pub async fn until_empty(run: &str, with_engine: bool, removed: &mut Vec<Removed>) -> Result<(), String> {
-    let clock = Clock::start();
-    let mut was_empty = false;
-    loop {
-        let listed: BTreeSet<Removed> = removed.iter().cloned().collect();
-        let seen = match once(run, with_engine).await {
-            Ok(found) if found.is_empty() && was_empty => return Ok(()),
-            Ok(found) => {
-                was_empty = found.is_empty();
-                let seen = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                // What was killed but had not vanished yet is listed again.
-                removed.extend(found.into_iter().filter(|item| !listed.contains(item)));
-                seen
-            }
-            Err(error) => {
-                was_empty = false;
-                chain(&error)
-            }
-        };
-        if clock.since(0) > GIVE_UP_AFTER {
-            return Err(format!("gave up after {} s; last seen: {seen}", GIVE_UP_AFTER.as_secs()));
+impl<'a> Cleaner<'a> {
+    /// Of `run`; with containers and networks if `with_engine`.
+    #[must_use]
+    pub const fn new(run: &'a str, with_engine: bool) -> Self {
+        Self { run, with_engine, docker: None }
+    }
+
+    /// One listing and removal of everything that carries the marker of the run; returns what was there.
+    ///
+    /// # Errors
+    /// What the engine answered. Processes are removed first, whatever the engine says.
+    pub async fn once(&mut self) -> Result<Vec<Removed>, RuntimeError> {
+        let mut removed = processes(self.run);
+        removed.extend(groups(self.run));
+        if self.with_engine {
+            let docker = match &self.docker {
+                Some(docker) => docker,
+                None => self.docker.insert(engine::connect().await?.docker),
+            };
+            let left = engine::labelled(docker, Some(self.run)).await?;
+            removed.extend(engine::remove(docker, &left).await?);
         }
-        // What was killed a moment ago may take another to vanish; an empty listing is asked again after a second.
-        sleep(if was_empty { APART } else { Duration::from_millis(20) }).await;
+        Ok(removed)
+    }
+
+    /// Repeats [`Self::once`] until two listings a second apart were empty, for at most a minute; adds what was removed to `removed`.
+    ///
+    /// # Errors
+    /// What was still left, or what the engine answered last.
+    pub async fn until_empty(&mut self, removed: &mut Vec<Removed>) -> Result<(), String> {
+        let clock = Clock::start();
+        let mut was_empty = false;
+        loop {
+            let listed: BTreeSet<Removed> = removed.iter().cloned().collect();
+            let seen = match self.once().await {
+                Ok(found) if found.is_empty() && was_empty => return Ok(()),
+                Ok(found) => {
+                    was_empty = found.is_empty();
+                    let seen = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                    // What was killed but had not vanished yet is listed again.
+                    removed.extend(found.into_iter().filter(|item| !listed.contains(item)));
+                    seen
+                }
+                Err(error) => {
+                    was_empty = false;
+                    chain(&error)
+                }
+            };
+            if clock.since(0) > GIVE_UP_AFTER {
+                return Err(format!("gave up after {} s; last seen: {seen}", GIVE_UP_AFTER.as_secs()));
+            }
+            // What was killed a moment ago may take another to vanish; an empty listing is asked again after a second.
+            sleep(if was_empty { APART } else { Duration::from_millis(20) }).await;
+        }
     }
 }
 

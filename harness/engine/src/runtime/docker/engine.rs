@@ -20,8 +20,9 @@ pub const NETWORK_LABEL: &str = "gatecrash.network";
 /// Label of the images that we made; its value is the executable's name.
 pub const IMAGE_LABEL: &str = "gatecrash.image";
 
-/// How long an engine may take to say which it is.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long an engine may take to say which it is. One that is not there refuses at once; one that is busy removing containers
+/// starts two programs before it answers, and was seen to take more than 2 s.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long one call may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 
@@ -34,7 +35,7 @@ pub struct Engine {
     pub description: String,
 }
 
-/// Connects to the engine of `DOCKER_HOST`, else of the usual socket, and negotiates the version; at most 2 s.
+/// Connects to the engine of `DOCKER_HOST`, else of the usual socket, and negotiates the version; at most 10 s.
 ///
 /// # Errors
 /// [`RuntimeError::NoEngine`].
