@@ -250,6 +250,8 @@ struct State {
     calls: analytics::Calls,
     /// Latest stamp heard on each event stream.
     heard: BTreeMap<String, u64>,
+    /// It came up, and every component of it was proven to be reached through links only.
+    isolated: bool,
     tasks: Vec<JoinHandle<()>>,
 }
 

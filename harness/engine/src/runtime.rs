@@ -350,8 +350,19 @@ pub trait Runtime: Send + Sync {
     /// The last lines of its log, joined by newlines; empty if there is none.
     fn log_tail<'a>(&'a self, network: &'a Network, name: &'a str, lines: usize) -> BoxFuture<'a, String>;
 
-    /// Proves that components cannot reach each other but through links (`docker`); nothing to prove in `process`.
+    /// Starts what [`Self::prove_isolation`] needs, so that it can come up beside the components; nothing in `process`.
+    fn prepare_isolation<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<(), RuntimeError>>;
+
+    /// Proves that the harness reaches all components, and that these cannot reach each other but through links (`docker`); nothing
+    /// to prove in `process`. All of them are listening.
     fn prove_isolation<'a>(
+        &'a self,
+        network: &'a Network,
+        addresses: &'a [(String, IpAddr, u16)],
+    ) -> BoxFuture<'a, Result<(), RuntimeError>>;
+
+    /// Proves it once more of components that may have come or gone since: that none is reached but through links.
+    fn still_isolated<'a>(
         &'a self,
         network: &'a Network,
         addresses: &'a [(String, IpAddr, u16)],

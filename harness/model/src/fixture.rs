@@ -569,15 +569,42 @@ pub struct IngressConfig {
     pub defects: Vec<String>,
 }
 
-/// Configuration of a probe, which has no control listener: it dials its targets, prints one line
-/// `{"probed": [{"target": "ip:port", "connected": true, "why": ""}]}` in their order, and ends with exit code 0.
+/// Configuration of a probe, which has no control listener: what it is asked comes from the harness.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProbeConfig {
-    /// `ip:port` each.
+    /// `host:port` of the listener that takes `POST /probe` with [`Probing`], and answers [`Probed`].
+    pub listen: String,
+}
+
+/// What a probe is to dial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probing {
+    /// `ip:port` each; all are dialled at once.
     pub targets: Vec<String>,
     /// Milliseconds that each connection may take.
     pub timeout_ms: u64,
+}
+
+/// What a probe found, in the order of its targets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Probed {
+    /// What became of each.
+    pub probed: Vec<Dialled>,
+}
+
+/// What became of one target of a probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dialled {
+    /// `ip:port`.
+    pub target: String,
+    /// Whether it connected.
+    pub connected: bool,
+    /// Why not; empty if it connected.
+    pub why: String,
 }
 
 /// Configuration of a burner, which has no control listener either: it computes on one thread until it is told to stop, and ends with exit

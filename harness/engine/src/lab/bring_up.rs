@@ -9,9 +9,10 @@ use crate::client::Client;
 use crate::control::CONTROL_PORT;
 use crate::recorder::Recorder;
 use crate::runtime::{Component, Program, RedisAs, State};
+use futures::future::try_join_all;
 use gatecrash_model::adapter::Adapter;
 use gatecrash_model::adapter::render::Context;
-use gatecrash_model::deployment::{CALIBRATION, CONTROL_PLANE, Deployment, IDENTITY, StoreKind};
+use gatecrash_model::deployment::{CALIBRATION, CONTROL_PLANE, Deployment, IDENTITY, Site, StoreKind};
 use gatecrash_model::fixture::{
     Backend, Configuration, Contract, ControlPlaneConfig, IdentityConfig, IngressConfig, PlainConfig, Role,
 };
@@ -142,44 +143,62 @@ impl Lab {
             Some(StoreKind::Stub) | None => false,
         };
         let support = topology::support(self.deployment(), redis);
-        // Ingresses name links in their configuration, so they come last of the fixtures.
-        let (ingresses, first): (Vec<Support>, Vec<Support>) =
-            support.into_iter().partition(|part| part.program == Program::Fixture(Role::Ingress));
+        // What gateways depend on, the ingress before the control plane included, may have to be there when they start. Nothing waits
+        // for the other ingresses and the probe but the traffic.
+        let managing: Vec<String> = self.sites().iter().map(Site::management_ingress).collect();
+        let (beside, first): (Vec<Support>, Vec<Support>) = support
+            .into_iter()
+            .partition(|part| part.program == Program::Fixture(Role::Ingress) && !managing.contains(&part.name));
         self.open_links(topology::support_links(self.deployment())).await?;
         for site in self.sites().to_vec() {
             for index in 1..=site.replicas {
                 self.enter(&site, index, site.zone_of(index), BTreeMap::new()).await?;
             }
         }
-        let all: Vec<&Support> = first.iter().chain(&ingresses).collect();
-        futures::future::try_join_all(all.iter().map(|part| self.start_support(part))).await?;
+        let runtime = &self.inner.kit.runtime;
+        let probe = async { Ok::<_, LabError>(runtime.prepare_isolation(&self.inner.network).await?) };
+        futures::try_join!(self.start_gateways(&first), self.start_supports(&beside), probe)?;
+        futures::try_join!(self.prove_isolation(), self.begin_traffic())?;
+        self.state().isolated = true;
+        match &self.deployment().peering {
+            Some(peering) => self.hold(peering.formed_within()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Starts what gateways depend on, then all gateways, and waits until these are ready.
+    async fn start_gateways(&self, first: &[Support]) -> Result<(), LabError> {
+        self.start_supports(first).await?;
         self.start_sentinels().await?;
-        for part in &all {
+        let replicas = self.replicas();
+        try_join_all(replicas.iter().map(|replica| self.start_replica(replica))).await?;
+        try_join_all(replicas.iter().map(|replica| self.wait_ready(&replica.name, self.ready_within()))).await.map(drop)
+    }
+
+    /// Starts fixtures and stores, and follows their events.
+    async fn start_supports(&self, parts: &[Support]) -> Result<(), LabError> {
+        try_join_all(parts.iter().map(|part| self.start_support(part))).await?;
+        for part in parts {
             if let Program::Fixture(role) = part.program
                 && role != Role::Store
             {
                 self.follow(&part.name)?;
             }
         }
-        let replicas = self.replicas();
-        futures::future::try_join_all(replicas.iter().map(|replica| self.start_replica(replica))).await?;
-        futures::future::try_join_all(
-            replicas.iter().map(|replica| self.wait_ready(&replica.name, self.ready_within())),
-        )
-        .await?;
-        self.prove_isolation().await?;
+        Ok(())
+    }
+
+    /// Gives the ingresses their backends, starts what runs beside every story, and waits until all replicas are in rotation.
+    async fn begin_traffic(&self) -> Result<(), LabError> {
         for site in self.sites() {
             self.set_backends(site).await?;
         }
-        futures::future::try_join_all(replicas.iter().map(|replica| self.attend(replica))).await?;
+        let replicas = self.replicas();
+        try_join_all(replicas.iter().map(|replica| self.attend(replica))).await?;
         self.remove_former().await?;
         self.watch_lateness();
         self.calibrate();
-        self.wait_rotation().await?;
-        match &self.deployment().peering {
-            Some(peering) => self.hold(peering.formed_within()).await,
-            None => Ok(()),
-        }
+        self.wait_rotation().await
     }
 
     /// Waits until every ingress has all of its site's replicas in rotation.
@@ -207,26 +226,37 @@ impl Lab {
     }
 
     async fn prove_isolation(&self) -> Result<(), LabError> {
-        let (data, port_of) = (topology::data_port(self.adapter()), FIXTURE_PORT);
-        let addresses: Vec<(String, std::net::IpAddr, u16)> = {
-            let state = self.state();
-            let is_replica = |name: &str| state.replicas.iter().any(|entry| entry.replica.name == name);
-            let stores = topology::stores(self.deployment());
-            let sentinels = topology::sentinels(self.deployment());
-            let port = |name: &str| {
-                if is_replica(name) {
-                    data
-                } else if stores.contains(name) {
-                    topology::STORE_PORT
-                } else if sentinels.contains(name) {
-                    topology::SENTINEL_PORT
-                } else {
-                    port_of
-                }
-            };
-            state.components.iter().map(|(name, running)| (name.clone(), running.address, port(name))).collect()
+        Ok(self.inner.kit.runtime.prove_isolation(&self.inner.network, &self.listening()).await?)
+    }
+
+    /// At the end of a story: of the components that there are now, replicas that came later among them.
+    async fn still_isolated(&self) -> Result<(), LabError> {
+        if !self.state().isolated {
+            // It never came up; then there is something else to tell.
+            return Ok(());
+        }
+        Ok(self.inner.kit.runtime.still_isolated(&self.inner.network, &self.listening()).await?)
+    }
+
+    /// Every component, with the port at which others find it.
+    fn listening(&self) -> Vec<(String, std::net::IpAddr, u16)> {
+        let data = topology::data_port(self.adapter());
+        let state = self.state();
+        let is_replica = |name: &str| state.replicas.iter().any(|entry| entry.replica.name == name);
+        let stores = topology::stores(self.deployment());
+        let sentinels = topology::sentinels(self.deployment());
+        let port = |name: &str| {
+            if is_replica(name) {
+                data
+            } else if stores.contains(name) {
+                topology::STORE_PORT
+            } else if sentinels.contains(name) {
+                topology::SENTINEL_PORT
+            } else {
+                FIXTURE_PORT
+            }
         };
-        Ok(self.inner.kit.runtime.prove_isolation(&self.inner.network, &addresses).await?)
+        state.components.iter().map(|(name, running)| (name.clone(), running.address, port(name))).collect()
     }
 
     pub(super) async fn start_support(&self, part: &Support) -> Result<(), LabError> {
@@ -378,7 +408,8 @@ impl Lab {
     /// Goes on through errors and tells the gravest.
     ///
     /// # Errors
-    /// The first of: a history that could not be written, a component that could not be removed, a fault that could not be healed.
+    /// The first of: a history that could not be written, a component that could not be removed, a fault that could not be healed, a way
+    /// around a link.
     pub async fn finish(&self) -> Result<Finished, LabError> {
         // First of all: what is healed and removed from here on must not be replaced.
         self.stop_platform().await;
@@ -392,12 +423,14 @@ impl Lab {
         // What was under way was abandoned by `stop`; let those completions reach the history.
         crate::clock::sleep(Duration::from_millis(20)).await;
         let events = self.inner.recorder.finish().await;
+        let isolated = self.still_isolated().await;
         let links = std::mem::take(&mut self.state().links);
         futures::future::join_all(links.values().map(crate::link::Link::close)).await;
         let torn_down = self.inner.kit.runtime.tear_down(&self.inner.network).await;
         let events = events?;
         torn_down?;
         healed?;
+        isolated?;
         Ok(Finished { events })
     }
 }

@@ -68,6 +68,8 @@ pub struct DockerRuntime {
     burners: Mutex<BTreeMap<(String, String), String>>,
     /// Why no component can be pressed; `None` if one can.
     lacks_limits: Option<String>,
+    /// Where the probe of each network listens, by network id.
+    probes: Mutex<BTreeMap<String, isolation::Probe>>,
     turns: Semaphore,
 }
 
@@ -75,7 +77,7 @@ pub struct DockerRuntime {
 type Spec = (Program, BTreeMap<String, String>);
 
 impl DockerRuntime {
-    /// Connects to the engine, at most 2 s. `tools`: folder with `redis/redis-server`, made by `make images`.
+    /// Connects to the engine, at most 10 s. `tools`: folder with `redis/redis-server`, made by `make images`.
     ///
     /// # Errors
     /// [`RuntimeError::NoEngine`].
@@ -91,6 +93,7 @@ impl DockerRuntime {
             started: Mutex::default(),
             burners: Mutex::default(),
             lacks_limits,
+            probes: Mutex::default(),
             turns: Semaphore::new(TURNS),
         })
     }
@@ -348,13 +351,12 @@ impl DockerRuntime {
     }
 
     async fn log(&self, network: &Network, name: &str, lines: usize) -> String {
-        self.read_log(&Self::container(network, name), lines, true).await
+        self.read_log(&Self::container(network, name), lines).await
     }
 
     /// The last lines of a container's log; what cannot be read is left out.
-    async fn read_log(&self, container: &str, lines: usize, with_stderr: bool) -> String {
-        let options =
-            query::LogsOptions { stdout: true, stderr: with_stderr, tail: lines.to_string(), ..Default::default() };
+    async fn read_log(&self, container: &str, lines: usize) -> String {
+        let options = query::LogsOptions { stdout: true, stderr: true, tail: lines.to_string(), ..Default::default() };
         let mut output = Box::pin(self.engine.docker.logs(container, Some(options)));
         let mut bytes = Vec::new();
         while let Some(Ok(part)) = output.next().await {
@@ -491,6 +493,7 @@ impl DockerRuntime {
             if left.is_empty() {
                 self.started.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| *id != network.id);
                 self.burners.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| *id != network.id);
+                self.probes.lock().unwrap_or_else(PoisonError::into_inner).remove(&network.id);
                 return files::remove_work(network).await;
             }
             if round == 0 {
@@ -705,12 +708,24 @@ impl Runtime for DockerRuntime {
         .boxed()
     }
 
+    fn prepare_isolation<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        async move { isolation::prepare(self, network).await.map(drop) }.boxed()
+    }
+
     fn prove_isolation<'a>(
         &'a self,
         network: &'a Network,
         addresses: &'a [(String, IpAddr, u16)],
     ) -> BoxFuture<'a, Result<(), RuntimeError>> {
         isolation::prove(self, network, addresses).boxed()
+    }
+
+    fn still_isolated<'a>(
+        &'a self,
+        network: &'a Network,
+        addresses: &'a [(String, IpAddr, u16)],
+    ) -> BoxFuture<'a, Result<(), RuntimeError>> {
+        isolation::probe(self, network, addresses).boxed()
     }
 
     fn tear_down<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<(), RuntimeError>> {

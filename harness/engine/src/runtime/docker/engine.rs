@@ -22,7 +22,7 @@ pub const IMAGE_LABEL: &str = "gatecrash.image";
 
 /// How long an engine may take to say which it is. One that is not there refuses at once; one that is busy removing containers
 /// starts two programs before it answers, and was seen to take more than 2 s.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long one call may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 
