@@ -103,12 +103,16 @@ fn probe(config: &str) -> ExitCode {
         let Some(body) = request_body(&mut stream) else { continue };
         let probing: Probing = serde_json::from_slice(&body).expect("JSON");
         let timeout = Duration::from_millis(probing.timeout_ms);
-        let dialled = probing.targets.into_iter().map(|target| {
+        let dial = |target: String| {
             let address: SocketAddr = target.parse().expect("an address");
+            let clock = Clock::start();
             let connected = TcpStream::connect_timeout(&address, timeout).is_ok();
-            Dialled { target, connected, why: String::new() }
-        });
-        let body = serde_json::to_string(&Probed { probed: dialled.collect() }).expect("JSON");
+            let took_us = u64::try_from(clock.since(0).as_micros()).expect("not that long");
+            Dialled { target, connected, why: String::new(), took_us }
+        };
+        let control = dial(probing.control);
+        let probed = Probed { probed: probing.targets.into_iter().map(dial).collect(), control };
+        let body = serde_json::to_string(&probed).expect("JSON");
         let length = body.len();
         let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
         stream.write_all((head + &body).as_bytes()).expect("an answer");

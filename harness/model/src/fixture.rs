@@ -585,6 +585,8 @@ pub struct Probing {
     pub targets: Vec<String>,
     /// Milliseconds that each connection may take.
     pub timeout_ms: u64,
+    /// `ip:port` of what must answer. Dialled beside the targets, and for ten times as long: how long it takes tells what a connection takes here and now.
+    pub control: String,
 }
 
 /// What a probe found, in the order of its targets.
@@ -593,9 +595,11 @@ pub struct Probing {
 pub struct Probed {
     /// What became of each.
     pub probed: Vec<Dialled>,
+    /// What became of the control.
+    pub control: Dialled,
 }
 
-/// What became of one target of a probe.
+/// What became of one connection that a probe tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dialled {
@@ -605,6 +609,8 @@ pub struct Dialled {
     pub connected: bool,
     /// Why not; empty if it connected.
     pub why: String,
+    /// How long that took, in microseconds.
+    pub took_us: u64,
 }
 
 /// Configuration of a burner, which has no control listener either: it computes on one thread until it is told to stop, and ends with exit

@@ -27,8 +27,9 @@ const PROBE: &str = "isolation-probe";
 const PORT: u16 = 8080;
 /// How long the harness dials one component.
 const DIAL_WITHIN: Duration = Duration::from_secs(2);
-/// How long the probe dials one target: far more than a connection on one machine needs.
-const PROBE_MS: u64 = 300;
+/// How long the probe dials one target, in milliseconds. It counts only if the control took less than half of that: a connection on one machine takes
+/// less than one, and where it takes longer, all are dialled again with the next.
+const PATIENCE_MS: [u64; 5] = [100, 200, 400, 800, 1600];
 /// How long the probe may take to listen, and to answer.
 const PROBE_WITHIN: Duration = Duration::from_secs(20);
 /// How long the harness waits before it asks again a probe that does not listen yet.
@@ -89,36 +90,60 @@ pub(super) async fn probe(
     let reachable = listener.and_then(|listener| Ok((listener.local_addr()?.to_string(), listener)));
     let (control, _listening) =
         reachable.map_err(|source| failed(format!("listening on the bridge address {}", network.gateway), source))?;
-    let mut targets: Vec<String> = addresses.iter().map(|(_, address, port)| format!("{address}:{port}")).collect();
-    targets.push(control.clone());
-    let found = match ask(asked, targets.clone()).await {
-        Ok(found) => found,
-        Err(error) => {
-            let seen = format!("the probe did not say what it reached: {}", chain(&error));
-            return Err(unasked(runtime, network, &seen).await);
-        }
-    };
-
-    // A target that the probe left out was not tried, so nothing is known of it.
-    for (target, name) in targets.iter().zip(addresses.iter().map(|(name, ..)| name.as_str()).chain(["the bridge"])) {
-        let connected = found.probed.iter().find(|dialled| dialled.target == *target).map(|dialled| dialled.connected);
-        let is_control = *target == control;
-        let seen = match connected {
-            Some(connected) if connected == is_control => continue,
-            Some(true) => return Err(RuntimeError::Bypass { from: PROBE.to_owned(), to: name.to_owned() }),
-            Some(false) => format!(
-                "the probe did not reach the bridge address {control} on which the links listen (a firewall on this machine?)"
-            ),
-            None => format!("the probe did not say whether it reached {target}"),
+    let targets: Vec<String> = addresses.iter().map(|(_, address, port)| format!("{address}:{port}")).collect();
+    let mut took_us = 0;
+    for timeout_ms in PATIENCE_MS {
+        let probing = Probing { targets: targets.clone(), timeout_ms, control: control.clone() };
+        let found = match ask(asked, &probing).await {
+            Ok(found) => found,
+            Err(error) => {
+                let seen = format!("the probe did not say what it reached: {}", chain(&error));
+                return Err(unasked(runtime, network, &seen).await);
+            }
         };
-        return Err(RuntimeError::Start { component: PROBE.to_owned(), seen });
+        if let Some(reached) = judge(&probing, &found, addresses)? {
+            return Err(RuntimeError::Bypass { from: PROBE.to_owned(), to: reached.to_owned() });
+        }
+        took_us = found.control.took_us;
+        if took_us < timeout_ms.saturating_mul(500) {
+            return Ok(());
+        }
     }
-    Ok(())
+    let seen = format!(
+        "the probe took {took_us} us to reach the bridge address {control}: too long to say what it does not reach"
+    );
+    Err(RuntimeError::Start { component: PROBE.to_owned(), seen })
 }
 
-async fn ask(probe: SocketAddr, targets: Vec<String>) -> Result<Probed, reqwest::Error> {
+/// The component that the probe reached, if there is one.
+///
+/// # Errors
+/// The probe did not reach the control, or did not try every target: then nothing is known.
+fn judge<'a>(
+    probing: &Probing,
+    found: &Probed,
+    addresses: &'a [(String, IpAddr, u16)],
+) -> Result<Option<&'a str>, RuntimeError> {
+    let useless = |seen: String| RuntimeError::Start { component: PROBE.to_owned(), seen };
+    for (target, (name, ..)) in probing.targets.iter().zip(addresses) {
+        match found.probed.iter().find(|dialled| dialled.target == *target) {
+            Some(dialled) if dialled.connected => return Ok(Some(name)),
+            Some(_) => {}
+            None => return Err(useless(format!("the probe did not say whether it reached {target}"))),
+        }
+    }
+    if !found.control.connected {
+        let (control, why) = (&probing.control, &found.control.why);
+        return Err(useless(format!(
+            "the probe did not reach the bridge address {control} on which the links listen: {why} (a firewall on this machine?)"
+        )));
+    }
+    Ok(None)
+}
+
+async fn ask(probe: SocketAddr, probing: &Probing) -> Result<Probed, reqwest::Error> {
     let http = reqwest::Client::builder().no_proxy().timeout(PROBE_WITHIN).build()?;
-    let asked = http.post(format!("http://{probe}/probe")).json(&Probing { targets, timeout_ms: PROBE_MS });
+    let asked = http.post(format!("http://{probe}/probe")).json(probing);
     asked.send().await?.error_for_status()?.json().await
 }
 
@@ -137,4 +162,32 @@ async fn dial(name: &str, address: IpAddr, port: u16) -> Result<(), RuntimeError
         Err(_) => format!("no answer within {} s", DIAL_WITHIN.as_secs()),
     };
     Err(RuntimeError::Unreachable { component: name.to_owned(), address: format!("{address}:{port}"), seen })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use assert_matches::assert_matches;
+    use gatecrash_model::fixture::Dialled;
+
+    fn dialled(target: &str, connected: bool) -> Dialled {
+        Dialled { target: target.to_owned(), connected, why: String::new(), took_us: 100 }
+    }
+
+    #[test]
+    fn only_what_was_tried_beside_a_control_that_answers_is_known() {
+        let addresses = ["eu-1", "eu-2"].map(|name| (name.to_owned(), IpAddr::from([10, 213, 0, 2]), 8080));
+        let probing =
+            Probing { targets: vec!["a".to_owned(), "b".to_owned()], timeout_ms: 100, control: "c".to_owned() };
+        let found = |a: bool, b: bool, control: bool| Probed {
+            probed: vec![dialled("a", a), dialled("b", b)],
+            control: dialled("c", control),
+        };
+        assert_matches!(judge(&probing, &found(false, false, true), &addresses), Ok(None));
+        assert_matches!(judge(&probing, &found(false, true, true), &addresses), Ok(Some("eu-2")));
+        assert_matches!(judge(&probing, &found(true, true, false), &addresses), Ok(Some("eu-1")));
+        assert_matches!(judge(&probing, &found(false, false, false), &addresses), Err(error) if error.to_string().contains("isolation-probe"));
+        let half = Probed { probed: vec![dialled("a", false)], control: dialled("c", true) };
+        assert_matches!(judge(&probing, &half, &addresses), Err(RuntimeError::Start { seen, .. }) if seen.contains("it reached b"));
+    }
 }
