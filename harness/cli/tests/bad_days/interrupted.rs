@@ -1,7 +1,9 @@
 //! Ctrl-C at any moment: what was injected is healed, what was started is removed, and the partial report says so.
 
+use crate::killed::{everything, moment, seed_of_moments};
 use crate::watch::{Place, Running};
 use gatecrash_engine::clock::Clock;
+use gatecrash_model::Seed;
 use gatecrash_model::history::{EventKind, FaultStage, format};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
@@ -37,6 +39,30 @@ pub(crate) fn at_several_moments() {
         running.until(MOMENT_WITHIN, name, |running| moment(&place, running));
         interrupt(&place, running, name, false);
     }
+}
+
+/// Of a certification of everything, at moments that nobody chose: while labs are brought up, in the midst of several stories, and when faults have come
+/// and gone.
+pub(crate) fn at_random_moments(runtime: &'static str) {
+    let seed = seed_of_moments(&format!("interrupts, {runtime}"));
+    let with_engine = runtime == "docker";
+    // Those of the kills are ten: of each kind one, and in processes another late one.
+    let numbers: &[u64] = if with_engine { &[2, 8] } else { &[2, 5, 8, 9] };
+    let interrupt_after = |number: u64| {
+        let after = moment(Seed(seed.0 + 1), runtime, number);
+        let place = Place::new();
+        let mut running = everything(&place, runtime);
+        running.until(after + MOMENT_WITHIN, "the moment", |running| running.age() >= after);
+        interrupt(&place, running, &format!("{after:?}"), with_engine);
+    };
+    if with_engine {
+        numbers.iter().copied().for_each(interrupt_after);
+        return;
+    }
+    std::thread::scope(|scope| {
+        let all: Vec<_> = numbers.iter().map(|number| scope.spawn(|| interrupt_after(*number))).collect();
+        all.into_iter().for_each(|one| one.join().expect("healed, removed and reported"));
+    });
 }
 
 pub(crate) fn docker() {

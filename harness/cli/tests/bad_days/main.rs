@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         always("killed_at_ten_moments::process", || killed::at_ten_moments("process")),
         given(&engine, "killed_at_ten_moments::docker", || killed::at_ten_moments("docker")),
         always("interrupted::at_several_moments", interrupted::at_several_moments),
+        always("interrupted::at_random_moments::process", || interrupted::at_random_moments("process")),
+        given(&engine, "interrupted::at_random_moments::docker", || interrupted::at_random_moments("docker")),
         always("interrupted::twice", interrupted::twice),
         given(&engine, "interrupted::docker", interrupted::docker),
         always("full_disk::a_file_that_may_not_grow", full_disk::a_file_that_may_not_grow),
