@@ -262,8 +262,9 @@ fn watch(arguments: &Arguments) -> Result<(), String> {
     let clock = Clock::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("starting: {error}"))?;
-    // Processes first, so that nobody writes any more; an engine that is slow or silent is no reason to leave secrets on the disk.
-    let mut removed = clean::processes(&arguments.run);
+    // Processes first, so that nobody writes any more; an engine that is slow or silent is no reason to leave secrets on the disk. Those in containers end
+    // when starts that are under way were waited for.
+    let mut removed = if arguments.engine { Vec::new() } else { clean::processes(&arguments.run) };
     let _tried_again_below = delete(&arguments.delete);
     let mut cleaner = Cleaner::new(&arguments.run, arguments.engine);
     let emptied = runtime.block_on(cleaner.until_empty(&mut removed));

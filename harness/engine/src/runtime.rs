@@ -361,12 +361,12 @@ pub trait Runtime: Send + Sync {
         addresses: &'a [(String, IpAddr, u16)],
     ) -> BoxFuture<'a, Result<(), RuntimeError>>;
 
-    /// Proves it once more of components that may have come or gone since: that none is reached but through links.
+    /// Proves it once more of those that listen now, and names them: components may have come or gone since. `None` where there is nothing to prove.
     fn still_isolated<'a>(
         &'a self,
         network: &'a Network,
         addresses: &'a [(String, IpAddr, u16)],
-    ) -> BoxFuture<'a, Result<(), RuntimeError>>;
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, RuntimeError>>;
 
     /// Removes every component and the network; returns when nothing is left. Safe to call twice.
     fn tear_down<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<(), RuntimeError>>;

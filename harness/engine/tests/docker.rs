@@ -250,7 +250,12 @@ async fn life() {
     docker.remove(&network, "eu-2").await.expect("a removal");
     assert_eq!(docker.state(&network, "eu-2").await, State::Absent);
     assert!(files::log(&network, "eu-2").exists(), "its log is kept");
-    docker.still_isolated(&network, &all).await.expect("no bypass, and none to one that is gone");
+    let proven = docker.still_isolated(&network, &all).await.expect("no bypass");
+    assert_eq!(
+        proven.as_deref(),
+        Some(&["eu-1".to_owned(), "eu-3".to_owned()][..]),
+        "of one that is gone nothing is shown"
+    );
     let foreign = Component { program: Program::Command(vec!["sleep".to_owned()]), ..component("eu-9") };
     assert!(matches!(docker.start(&network, &foreign).await, Err(RuntimeError::NoProgram { .. })));
 

@@ -31,6 +31,11 @@ pub(super) async fn run(dry_run: bool, unknown_harness: bool) -> Result<Exit, Er
     for item in &swept.kept {
         say(&format!("kept {item}"));
     }
-    say(&format!("{verb} {}, kept {}", swept.removed.len(), swept.kept.len()));
+    for item in &swept.in_use {
+        say(&format!(
+            "kept {item}: the engine says that a container is in it (if none is, the engine lost count, and removes it after a restart of its own)"
+        ));
+    }
+    say(&format!("{verb} {}, kept {}", swept.removed.len(), swept.kept.len() + swept.in_use.len()));
     Ok(Exit::AsDeclared)
 }

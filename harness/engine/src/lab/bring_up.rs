@@ -8,7 +8,7 @@ use super::{Inner, Kit, Lab, LabError, LabOptions, RedisOfRun};
 use crate::client::Client;
 use crate::control::CONTROL_PORT;
 use crate::recorder::Recorder;
-use crate::runtime::{Component, Program, RedisAs, State};
+use crate::runtime::{Component, Program, RedisAs, RuntimeError, State};
 use futures::future::try_join_all;
 use gatecrash_model::adapter::Adapter;
 use gatecrash_model::adapter::render::Context;
@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a fixture may take until its control listener answers.
 const FIXTURE_WITHIN: Duration = Duration::from_secs(20);
+/// How long the proof of isolation may take at the end of a story.
+const AGAIN_WITHIN: Duration = Duration::from_secs(5);
 /// How often an ingress probes its backends, before scaling.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -229,13 +231,33 @@ impl Lab {
         Ok(self.inner.kit.runtime.prove_isolation(&self.inner.network, &self.listening()).await?)
     }
 
-    /// At the end of a story: of the components that there are now, replicas that came later among them.
+    /// Proves isolation once more, at the end of a story: of all that listens now, replicas that came later among them. Its history says of which that was, or why
+    /// it could not be asked. A lab that never came up, or was interrupted, has something else to tell.
+    ///
+    /// # Errors
+    /// A way around a link.
     async fn still_isolated(&self) -> Result<(), LabError> {
-        if !self.state().isolated {
-            // It never came up; then there is something else to tell.
+        if !self.state().isolated || self.inner.kit.interrupt.is_cancelled() {
             return Ok(());
         }
-        Ok(self.inner.kit.runtime.still_isolated(&self.inner.network, &self.listening()).await?)
+        let components = self.listening();
+        let asked = self.inner.kit.runtime.still_isolated(&self.inner.network, &components);
+        let told = match tokio::time::timeout(AGAIN_WITHIN, asked).await {
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Ok(Some(proven))) => format!("reached through links only, at the end as well: {}", proven.join(", ")),
+            Ok(Err(error @ RuntimeError::Bypass { .. })) => {
+                self.note(format!("at the end: {error}"));
+                return Err(error.into());
+            }
+            Ok(Err(error)) => {
+                format!("isolation was not proven again at the end: {}", crate::reaper::clean::chain(&error))
+            }
+            Err(_) => {
+                format!("isolation was not proven again at the end: no answer within {} s", AGAIN_WITHIN.as_secs())
+            }
+        };
+        self.note(told);
+        Ok(())
     }
 
     /// Every component, with the port at which others find it.
@@ -408,8 +430,7 @@ impl Lab {
     /// Goes on through errors and tells the gravest.
     ///
     /// # Errors
-    /// The first of: a history that could not be written, a component that could not be removed, a fault that could not be healed, a way
-    /// around a link.
+    /// The first of: a history that could not be written, a way around a link, a component that could not be removed, a fault that could not be healed.
     pub async fn finish(&self) -> Result<Finished, LabError> {
         // First of all: what is healed and removed from here on must not be replaced.
         self.stop_platform().await;
@@ -422,15 +443,15 @@ impl Lab {
         }
         // What was under way was abandoned by `stop`; let those completions reach the history.
         crate::clock::sleep(Duration::from_millis(20)).await;
-        let events = self.inner.recorder.finish().await;
         let isolated = self.still_isolated().await;
+        let events = self.inner.recorder.finish().await;
         let links = std::mem::take(&mut self.state().links);
         futures::future::join_all(links.values().map(crate::link::Link::close)).await;
         let torn_down = self.inner.kit.runtime.tear_down(&self.inner.network).await;
         let events = events?;
+        isolated?;
         torn_down?;
         healed?;
-        isolated?;
         Ok(Finished { events })
     }
 }

@@ -523,6 +523,7 @@ impl Lab {
             stream.stop().await;
         }
         self.inner.kit.runtime.remove(&self.inner.network, name).await?;
+        self.state().components.remove(name);
         self.event(name, ReplicaState::Gone, "removed");
         Ok(())
     }

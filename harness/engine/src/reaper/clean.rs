@@ -4,7 +4,7 @@ use super::proc::{self, Marked};
 use super::shared_memory;
 use crate::clock::{Clock, sleep};
 use crate::runtime::docker::engine;
-use crate::runtime::{RuntimeError, control_group};
+use crate::runtime::{RUN_LABEL, RuntimeError, control_group};
 use bollard::Docker;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::collections::BTreeSet;
@@ -15,6 +15,8 @@ use std::time::Duration;
 const APART: Duration = Duration::from_secs(1);
 /// When the reaper gives up, and says what is left.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+/// How long starts that are under way are waited for, with the connection to the engine.
+const STARTED_WITHIN: Duration = Duration::from_millis(1500);
 
 /// What kind of thing was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,28 +85,48 @@ pub struct Cleaner<'a> {
     run: &'a str,
     with_engine: bool,
     docker: Option<Docker>,
+    /// Whether starts that were under way were waited for.
+    waited: bool,
 }
 
 impl<'a> Cleaner<'a> {
     /// Of `run`; with containers and networks if `with_engine`.
     #[must_use]
     pub const fn new(run: &'a str, with_engine: bool) -> Self {
-        Self { run, with_engine, docker: None }
+        Self { run, with_engine, docker: None, waited: false }
     }
 
-    /// One listing and removal of everything that carries the marker of the run; returns what was there.
+    async fn connected(&mut self) -> Result<&Docker, RuntimeError> {
+        match &mut self.docker {
+            Some(docker) => Ok(docker),
+            none @ None => Ok(none.insert(engine::connect().await?.docker)),
+        }
+    }
+
+    /// Waits for starts that are under way, once; an engine that does not say is not waited for.
+    async fn wait_for_starts(&mut self) {
+        if !self.with_engine || self.waited {
+            return;
+        }
+        self.waited = true;
+        let label = format!("{RUN_LABEL}={}", self.run);
+        let started = async { engine::started_all(self.connected().await?, label).await };
+        let _told_below = tokio::time::timeout(STARTED_WITHIN, started).await;
+    }
+
+    /// One listing and removal of everything that carries the marker of the run; returns what was there. The first waits at most 1.5 s for containers that are
+    /// being started.
     ///
     /// # Errors
     /// What the engine answered. Processes are removed first, whatever the engine says.
     pub async fn once(&mut self) -> Result<Vec<Removed>, RuntimeError> {
+        self.wait_for_starts().await;
         let mut removed = processes(self.run);
         removed.extend(groups(self.run));
         if self.with_engine {
-            let docker = match &self.docker {
-                Some(docker) => docker,
-                None => self.docker.insert(engine::connect().await?.docker),
-            };
-            let left = engine::labelled(docker, Some(self.run)).await?;
+            let run = self.run;
+            let docker = self.connected().await?;
+            let left = engine::labelled(docker, Some(run)).await?;
             removed.extend(engine::remove(docker, &left).await?);
         }
         Ok(removed)

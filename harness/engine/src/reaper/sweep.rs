@@ -38,6 +38,8 @@ pub struct Swept {
     pub removed: Vec<Removed>,
     /// Left alone: the harness lives, or nobody knows who it is.
     pub kept: Vec<Removed>,
+    /// Networks of which the engine says that something is in them.
+    pub in_use: Vec<Removed>,
 }
 
 /// Marks `folder` as a temporary one of this process; what is marked is deleted by [`sweep`] once this process is gone.
@@ -94,7 +96,13 @@ async fn sweep_engine(options: &SweepOptions, swept: &mut Swept) -> Result<(), R
     if options.dry_run {
         swept.removed.extend(leftover.iter().map(engine::Labelled::as_removed));
     } else {
-        swept.removed.extend(engine::remove(&connected.docker, &leftover).await?);
+        let (networks, containers): (Vec<_>, Vec<_>) =
+            leftover.into_iter().partition(|object| object.kind == Kind::Network);
+        swept.removed.extend(engine::remove(&connected.docker, &containers).await?);
+        for network in networks {
+            let removed = engine::remove_unused_network(&connected.docker, &network.id).await?;
+            if removed { &mut swept.removed } else { &mut swept.in_use }.push(network.as_removed());
+        }
     }
     let oldest = wall_s().saturating_sub(options.images_older_than.as_secs());
     for image in engine::own_images(&connected.docker).await? {

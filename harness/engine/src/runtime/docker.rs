@@ -77,7 +77,7 @@ pub struct DockerRuntime {
 type Spec = (Program, BTreeMap<String, String>);
 
 impl DockerRuntime {
-    /// Connects to the engine, at most 10 s. `tools`: folder with `redis/redis-server`, made by `make images`.
+    /// Connects to the engine, at most 10 s, and asks it what it can limit, at most as long. `tools`: folder with `redis/redis-server`, made by `make images`.
     ///
     /// # Errors
     /// [`RuntimeError::NoEngine`].
@@ -239,7 +239,11 @@ impl DockerRuntime {
         // What it is told is its own to read, but for a Sentinel, which writes what it learns into its configuration.
         let writes = component.program == Program::Redis(RedisAs::Sentinel);
         let access = if writes { AccessMode::ReadWrite } else { AccessMode::ReadOnly };
-        let ours = image.name == "gatecrash";
+        let ours = match &component.program {
+            Program::Fixture(_) => true,
+            Program::Image { image, .. } => image == "gatecrash",
+            Program::Command(_) | Program::Redis(_) => false,
+        };
         let bind = |host: PathBuf, inside: &str| Mount::bind_mount(host.to_string_lossy(), inside);
         let mut request = generic
             .with_cmd(arguments)
@@ -493,6 +497,8 @@ impl DockerRuntime {
         let docker = &self.engine.docker;
         let label = format!("{NETWORK_LABEL}={}", network.id);
         let mut left = Vec::new();
+        // Whoever was interrupted waits for none of its starts.
+        engine::started_all(docker, label.clone()).await?;
         for round in 0..TEAR_DOWN_ROUNDS {
             left = engine::labelled_by(docker, label.clone()).await?;
             if left.is_empty() {
@@ -729,8 +735,8 @@ impl Runtime for DockerRuntime {
         &'a self,
         network: &'a Network,
         addresses: &'a [(String, IpAddr, u16)],
-    ) -> BoxFuture<'a, Result<(), RuntimeError>> {
-        isolation::probe(self, network, addresses).boxed()
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, RuntimeError>> {
+        async move { isolation::prove_again(self, network, addresses).await.map(Some) }.boxed()
     }
 
     fn tear_down<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<(), RuntimeError>> {

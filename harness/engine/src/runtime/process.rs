@@ -539,8 +539,8 @@ impl Runtime for ProcessRuntime {
         &'a self,
         _network: &'a Network,
         _addresses: &'a [(String, IpAddr, u16)],
-    ) -> BoxFuture<'a, Result<(), RuntimeError>> {
-        async move { Ok(()) }.boxed()
+    ) -> BoxFuture<'a, Result<Option<Vec<String>>, RuntimeError>> {
+        async move { Ok(None) }.boxed()
     }
 
     fn tear_down<'a>(&'a self, network: &'a Network) -> BoxFuture<'a, Result<(), RuntimeError>> {

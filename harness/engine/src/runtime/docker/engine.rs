@@ -1,5 +1,6 @@
 //! The engine's API beside testcontainers: connecting with a negotiated version, and everything of ours by label.
 
+use crate::clock::{Clock, sleep};
 use crate::executable::{on_path, search_path};
 use crate::reaper::clean::{Kind, Removed};
 use crate::reaper::proc::Identity;
@@ -23,6 +24,8 @@ pub const IMAGE_LABEL: &str = "gatecrash.image";
 /// How long an engine may take to say which it is. One that is not there refuses at once; one that is busy removing containers
 /// starts two programs before it answers, and was seen to take more than 2 s.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long a start may be under way that nobody waits for.
+const STARTED_WITHIN: Duration = Duration::from_millis(800);
 /// How long one call may take.
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 
@@ -90,6 +93,8 @@ pub struct Labelled {
     pub harness: Option<Identity>,
     /// Whether it is paused: the engine does not kill what is.
     pub paused: bool,
+    /// Whether it was made and does not run yet: its start may be under way, though nobody waits for that any more.
+    pub starting: bool,
 }
 
 impl Labelled {
@@ -126,24 +131,40 @@ pub(super) async fn labelled_by(docker: &Docker, label: String) -> Result<Vec<La
     for container in containers {
         let names = container.names.unwrap_or_default();
         let name = names.first().map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default();
-        let paused = container.state == Some(ContainerSummaryStateEnum::PAUSED);
-        found.push(object(Kind::Container, container.id, name, &container.labels.unwrap_or_default(), paused));
+        let mut one = object(Kind::Container, container.id, name, &container.labels.unwrap_or_default());
+        one.paused = container.state == Some(ContainerSummaryStateEnum::PAUSED);
+        one.starting = container.state == Some(ContainerSummaryStateEnum::CREATED);
+        found.push(one);
     }
     for network in networks {
         let name = network.name.unwrap_or_default();
-        found.push(object(Kind::Network, network.id, name, &network.labels.unwrap_or_default(), false));
+        found.push(object(Kind::Network, network.id, name, &network.labels.unwrap_or_default()));
     }
     Ok(found)
 }
 
-fn object(kind: Kind, id: Option<String>, name: String, labels: &HashMap<String, String>, paused: bool) -> Labelled {
+/// Waits until no container with a label is being started any more; at most 0.8 s, for one may never be. An engine (20.10) that starts some containers of a
+/// network while others of it end may lose count of what is in it, and then never removes that network again.
+pub(crate) async fn started_all(docker: &Docker, label: String) -> Result<(), RuntimeError> {
+    let clock = Clock::start();
+    while labelled_by(docker, label.clone()).await?.iter().any(|object| object.starting) {
+        if clock.since(0) > STARTED_WITHIN {
+            break;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+fn object(kind: Kind, id: Option<String>, name: String, labels: &HashMap<String, String>) -> Labelled {
     Labelled {
         kind,
         id: id.unwrap_or_default(),
         name,
         run: labels.get(RUN_LABEL).cloned().unwrap_or_default(),
         harness: labels.get(HARNESS_LABEL).and_then(|text| text.parse().ok()),
-        paused,
+        paused: false,
+        starting: false,
     }
 }
 
@@ -179,9 +200,22 @@ pub(super) async fn remove_container(docker: &Docker, id: &str, paused: bool) ->
 
 /// Removes a network without containers. One that is gone is no error.
 pub(super) async fn remove_network(docker: &Docker, id: &str) -> Result<(), RuntimeError> {
+    if remove_unused_network(docker, id).await? {
+        return Ok(());
+    }
+    let seen = std::io::Error::other("the engine says that something is in it; if nothing is, only its restart helps");
+    Err(failed(format!("removing network `{id}`"), seen))
+}
+
+/// The same; `false` if the engine says that something is in it. It may have lost count: then only its restart helps.
+///
+/// # Errors
+/// What the engine answered.
+pub async fn remove_unused_network(docker: &Docker, id: &str) -> Result<bool, RuntimeError> {
     match docker.remove_network(id).await {
-        Ok(()) => Ok(()),
-        Err(error) if is_status(&error, 404) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if is_status(&error, 404) => Ok(true),
+        Err(error) if is_status(&error, 403) && error.to_string().contains("active endpoints") => Ok(false),
         Err(error) => Err(failed(format!("removing network `{id}`"), error)),
     }
 }

@@ -10,7 +10,7 @@ use crate::reaper::clean::chain;
 use crate::runtime::files::failed;
 use crate::runtime::{Component, Network, Program, Runtime as _, RuntimeError, State};
 use futures::future::join_all;
-use gatecrash_model::fixture::{ProbeConfig, Probed, Probing, Role};
+use gatecrash_model::fixture::{Dialled, ProbeConfig, Probed, Probing, Role};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
@@ -25,6 +25,8 @@ pub(super) type Probe = Arc<OnceCell<SocketAddr>>;
 const PROBE: &str = "isolation-probe";
 /// Where it listens in its container.
 const PORT: u16 = 8080;
+/// How long the harness dials one component again, which need not listen any more.
+const AGAIN_WITHIN: Duration = Duration::from_millis(500);
 /// How long the harness dials one component.
 const DIAL_WITHIN: Duration = Duration::from_secs(2);
 /// How long the probe dials one target, in milliseconds. It counts only if the control took less than half of that: a connection on one machine takes
@@ -32,8 +34,9 @@ const DIAL_WITHIN: Duration = Duration::from_secs(2);
 const PATIENCE_MS: [u64; 5] = [100, 200, 400, 800, 1600];
 /// How long the probe may take to listen, and to answer.
 const PROBE_WITHIN: Duration = Duration::from_secs(20);
-/// How long the harness waits before it asks again a probe that does not listen yet.
-const ASK_EVERY: Duration = Duration::from_millis(5);
+/// How long the harness waits before it dials again a probe that does not listen yet, and how often it asks the engine what became of it.
+const DIAL_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Starts the probe of a network, once, and waits until it listens.
 pub(super) async fn prepare(runtime: &DockerRuntime, network: &Network) -> Result<SocketAddr, RuntimeError> {
@@ -54,17 +57,22 @@ async fn start(runtime: &DockerRuntime, network: &Network) -> Result<SocketAddr,
     };
     let address = SocketAddr::new(runtime.start(network, &component).await?, PORT);
     let clock = Clock::start();
+    let mut looked = Duration::ZERO;
     loop {
         let seen = match tokio::time::timeout(DIAL_WITHIN, TcpStream::connect(address)).await {
             Ok(Ok(_)) => return Ok(address),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", DIAL_WITHIN.as_secs()),
         };
-        let state = runtime.state(network, PROBE).await;
-        if !matches!(state, State::Running) || clock.since(0) > PROBE_WITHIN {
-            return Err(unasked(runtime, network, &format!("the probe does not listen: {seen}")).await);
+        let waited = clock.since(0);
+        if waited >= looked + LOOK_EVERY {
+            looked = waited;
+            let ended = matches!(runtime.state(network, PROBE).await, State::Ended(_));
+            if ended || waited > PROBE_WITHIN {
+                return Err(unasked(runtime, network, &format!("the probe does not listen: {seen}")).await);
+            }
         }
-        sleep(ASK_EVERY).await;
+        sleep(DIAL_EVERY).await;
     }
 }
 
@@ -79,8 +87,25 @@ pub(super) async fn prove(
     probe(runtime, network, addresses).await
 }
 
+/// The probe reaches none of those that the harness reaches; those are returned. Of what does not listen now nothing is shown.
+pub(super) async fn prove_again(
+    runtime: &DockerRuntime,
+    network: &Network,
+    addresses: &[(String, IpAddr, u16)],
+) -> Result<Vec<String>, RuntimeError> {
+    let dialled = addresses.iter().map(|component| async {
+        let (name, address, port) = component;
+        let connected = tokio::time::timeout(AGAIN_WITHIN, TcpStream::connect((*address, *port))).await;
+        tracing::debug!(name, ?connected, "dialled again");
+        matches!(connected, Ok(Ok(_))).then(|| component.clone())
+    });
+    let listening: Vec<(String, IpAddr, u16)> = join_all(dialled).await.into_iter().flatten().collect();
+    probe(runtime, network, &listening).await?;
+    Ok(listening.into_iter().map(|(name, ..)| name).collect())
+}
+
 /// The probe reaches none of them.
-pub(super) async fn probe(
+async fn probe(
     runtime: &DockerRuntime,
     network: &Network,
     addresses: &[(String, IpAddr, u16)],
@@ -91,7 +116,7 @@ pub(super) async fn probe(
     let (control, _listening) =
         reachable.map_err(|source| failed(format!("listening on the bridge address {}", network.gateway), source))?;
     let targets: Vec<String> = addresses.iter().map(|(_, address, port)| format!("{address}:{port}")).collect();
-    let mut took_us = 0;
+    let mut seen = String::new();
     for timeout_ms in PATIENCE_MS {
         let probing = Probing { targets: targets.clone(), timeout_ms, control: control.clone() };
         let found = match ask(asked, &probing).await {
@@ -104,39 +129,41 @@ pub(super) async fn probe(
         if let Some(reached) = judge(&probing, &found, addresses)? {
             return Err(RuntimeError::Bypass { from: PROBE.to_owned(), to: reached.to_owned() });
         }
-        took_us = found.control.took_us;
-        if took_us < timeout_ms.saturating_mul(500) {
+        let Dialled { connected, why, took_us, .. } = found.control;
+        if connected && took_us < timeout_ms.saturating_mul(500) {
             return Ok(());
         }
+        seen = if connected {
+            format!(
+                "the probe took {took_us} us to reach the bridge address {control}: too long to say what it does not reach"
+            )
+        } else {
+            format!(
+                "the probe did not reach the bridge address {control} on which the links listen: {why} (a firewall on this machine?)"
+            )
+        };
     }
-    let seen = format!(
-        "the probe took {took_us} us to reach the bridge address {control}: too long to say what it does not reach"
-    );
     Err(RuntimeError::Start { component: PROBE.to_owned(), seen })
 }
 
 /// The component that the probe reached, if there is one.
 ///
 /// # Errors
-/// The probe did not reach the control, or did not try every target: then nothing is known.
+/// The probe did not try every target: then nothing is known.
 fn judge<'a>(
     probing: &Probing,
     found: &Probed,
     addresses: &'a [(String, IpAddr, u16)],
 ) -> Result<Option<&'a str>, RuntimeError> {
-    let useless = |seen: String| RuntimeError::Start { component: PROBE.to_owned(), seen };
     for (target, (name, ..)) in probing.targets.iter().zip(addresses) {
         match found.probed.iter().find(|dialled| dialled.target == *target) {
             Some(dialled) if dialled.connected => return Ok(Some(name)),
             Some(_) => {}
-            None => return Err(useless(format!("the probe did not say whether it reached {target}"))),
+            None => {
+                let seen = format!("the probe did not say whether it reached {target}");
+                return Err(RuntimeError::Start { component: PROBE.to_owned(), seen });
+            }
         }
-    }
-    if !found.control.connected {
-        let (control, why) = (&probing.control, &found.control.why);
-        return Err(useless(format!(
-            "the probe did not reach the bridge address {control} on which the links listen: {why} (a firewall on this machine?)"
-        )));
     }
     Ok(None)
 }
@@ -168,25 +195,21 @@ async fn dial(name: &str, address: IpAddr, port: u16) -> Result<(), RuntimeError
 mod tests {
     use super::*;
     use assert_matches::assert_matches;
-    use gatecrash_model::fixture::Dialled;
 
     fn dialled(target: &str, connected: bool) -> Dialled {
         Dialled { target: target.to_owned(), connected, why: String::new(), took_us: 100 }
     }
 
     #[test]
-    fn only_what_was_tried_beside_a_control_that_answers_is_known() {
+    fn whoever_is_reached_is_named_and_what_was_not_tried_is_not_known() {
         let addresses = ["eu-1", "eu-2"].map(|name| (name.to_owned(), IpAddr::from([10, 213, 0, 2]), 8080));
         let probing =
             Probing { targets: vec!["a".to_owned(), "b".to_owned()], timeout_ms: 100, control: "c".to_owned() };
-        let found = |a: bool, b: bool, control: bool| Probed {
-            probed: vec![dialled("a", a), dialled("b", b)],
-            control: dialled("c", control),
-        };
-        assert_matches!(judge(&probing, &found(false, false, true), &addresses), Ok(None));
-        assert_matches!(judge(&probing, &found(false, true, true), &addresses), Ok(Some("eu-2")));
-        assert_matches!(judge(&probing, &found(true, true, false), &addresses), Ok(Some("eu-1")));
-        assert_matches!(judge(&probing, &found(false, false, false), &addresses), Err(error) if error.to_string().contains("isolation-probe"));
+        let found =
+            |a: bool, b: bool| Probed { probed: vec![dialled("a", a), dialled("b", b)], control: dialled("c", true) };
+        assert_matches!(judge(&probing, &found(false, false), &addresses), Ok(None));
+        assert_matches!(judge(&probing, &found(false, true), &addresses), Ok(Some("eu-2")));
+        assert_matches!(judge(&probing, &found(true, true), &addresses), Ok(Some("eu-1")));
         let half = Probed { probed: vec![dialled("a", false)], control: dialled("c", true) };
         assert_matches!(judge(&probing, &half, &addresses), Err(RuntimeError::Start { seen, .. }) if seen.contains("it reached b"));
     }
