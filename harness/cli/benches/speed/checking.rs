@@ -1,5 +1,5 @@
 //! How long do all claims take over a million events, and over ten? The histories are those of a real run of a deployment to which all
-//! claims apply that can, each operation multiplied, and the quota with it: so marks, phases, faults and every kind of event
+//! claims apply that can, each operation multiplied, and its client with it: so marks, phases, faults and every kind of event
 //! keep their places, and the verdicts must be the run's own, which is checked.
 
 use crate::machine::{Outcome, median, ms};
@@ -8,8 +8,9 @@ use crate::table::Row;
 use gatecrash_engine::clock::monotonic_ns;
 use gatecrash_model::history::event::told;
 use gatecrash_model::history::{Event, EventKind, format};
-use gatecrash_model::{History, RunRecord};
+use gatecrash_model::{History, Name, Names, RunRecord};
 use gatecrash_suites::certify;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
@@ -115,72 +116,47 @@ fn histories(record: &RunRecord, folder: &Path) -> Outcome<Vec<History>> {
     Ok(all)
 }
 
-/// The same histories with each operation so many times that there are as many events as wanted at least, and a quota to match.
+/// The same histories with each operation so many times that there are as many events as wanted at least.
 fn grow(mut record: RunRecord, saved: &[History], wanted: usize) -> (RunRecord, Vec<History>) {
     let all: usize = saved.iter().map(|history| history.events().len()).sum();
     let others: usize = saved.iter().map(|history| history.others().count()).sum();
     let times = wanted.saturating_sub(others).div_ceil(all.saturating_sub(others).max(1)).max(1);
     let times = u32::try_from(times).unwrap_or(u32::MAX);
-    record.deployment.quota.limit = record.deployment.quota.limit.saturating_mul(times);
+    // A replica was told of more calls.
+    if let Some(analytics) = &mut record.deployment.analytics {
+        analytics.buffer_events = analytics.buffer_events.saturating_mul(times);
+        analytics.batch_events = analytics.batch_events.saturating_mul(times);
+    }
     let grown = saved.iter().map(|history| multiplied(history, times)).collect();
     (record, grown)
 }
 
+/// Each operation so many times; each copy has clients of its own, so that what is counted of a client stays as it was.
 fn multiplied(history: &History, times: u32) -> History {
     let issued = history.name(ISSUED);
     let told = [told::CLOSES, told::REMAINING, told::RESET_MS, told::RETRY_AFTER_MS].map(|name| history.name(name));
     let offered = history.name(OFFERED);
     let mut names = history.names().clone();
+    let keys = keys(history, &mut names, times);
+    let key_of =
+        |key: Name, copy: u32| keys.get(&key).and_then(|copies| copies.get(copy as usize)).copied().unwrap_or(key);
     let first = |op: u32| op.saturating_sub(1).saturating_mul(times).saturating_add(1);
     let mut events: Vec<Event> = Vec::with_capacity(history.events().len().saturating_mul(times as usize));
     for event in history.events() {
         let at = event.at;
-        match event.kind {
-            EventKind::Invoked { op, process, late_us, operation } if op != 0 => {
-                events.extend((0..times).map(|copy| Event {
-                    at,
-                    kind: EventKind::Invoked { op: first(op) + copy, process, late_us, operation },
-                }));
+        // What is no operation's is there once, but for marks of one operation or one client.
+        let copies = match event.kind {
+            EventKind::Invoked { op, .. } | EventKind::Arrived { op, .. } | EventKind::Recorded { op, .. }
+                if op == 0 =>
+            {
+                1
             }
-            EventKind::Completed { op, effect, answer } => {
-                events.extend(
-                    (0..times)
-                        .map(|copy| Event { at, kind: EventKind::Completed { op: first(op) + copy, effect, answer } }),
-                );
-            }
-            EventKind::Arrived { op, upstream, route } if op != 0 => {
-                events.extend(
-                    (0..times)
-                        .map(|copy| Event { at, kind: EventKind::Arrived { op: first(op) + copy, upstream, route } }),
-                );
-            }
-            EventKind::Recorded { op, analytics, replica } if op != 0 => {
-                events.extend(
-                    (0..times).map(|copy| Event {
-                        at,
-                        kind: EventKind::Recorded { op: first(op) + copy, analytics, replica },
-                    }),
-                );
-            }
-            // This mark names an operation.
-            EventKind::Mark { name, subject, value } if Some(name) == issued => {
-                let value = u32::try_from(value).map_or(value, |op| i64::from(first(op)));
-                events.push(Event { at, kind: EventKind::Mark { name, subject, value } });
-            }
-            // These have an operation as their subject.
-            EventKind::Mark { name, subject, value } if told.contains(&Some(name)) => {
-                let op: Option<u32> = history.text(subject).parse().ok();
-                let subject = op.map_or(subject, |op| names.intern(&first(op).to_string()));
-                events.push(Event { at, kind: EventKind::Mark { name, subject, value } });
-            }
-            // What was offered is more now.
-            EventKind::Mark { name, subject, value } if Some(name) == offered => {
-                events.push(Event { at, kind: EventKind::Mark { name, subject, value: value * i64::from(times) } });
-            }
-            kind @ (EventKind::Invoked { .. }
+            EventKind::Invoked { .. }
+            | EventKind::Completed { .. }
             | EventKind::Arrived { .. }
-            | EventKind::Recorded { .. }
-            | EventKind::Mark { .. }
+            | EventKind::Recorded { .. } => times,
+            EventKind::Mark { name, subject, .. } if told.contains(&Some(name)) || keys.contains_key(&subject) => times,
+            EventKind::Mark { .. }
             | EventKind::Fault { .. }
             | EventKind::Phase { .. }
             | EventKind::Replica { .. }
@@ -188,10 +164,67 @@ fn multiplied(history: &History, times: u32) -> History {
             | EventKind::Gap { .. }
             | EventKind::Late { .. }
             | EventKind::Note { .. }
-            | EventKind::End) => events.push(Event { at, kind }),
+            | EventKind::End => 1,
+        };
+        for copy in 0..copies {
+            let kind = match event.kind {
+                EventKind::Invoked { op, process, late_us, mut operation } if op != 0 => {
+                    operation.key = key_of(operation.key, copy);
+                    EventKind::Invoked { op: first(op) + copy, process, late_us, operation }
+                }
+                EventKind::Completed { op, effect, answer } => {
+                    EventKind::Completed { op: first(op) + copy, effect, answer }
+                }
+                EventKind::Arrived { op, upstream, route } if op != 0 => {
+                    EventKind::Arrived { op: first(op) + copy, upstream, route }
+                }
+                EventKind::Recorded { op, analytics, replica } if op != 0 => {
+                    EventKind::Recorded { op: first(op) + copy, analytics, replica }
+                }
+                // These have an operation as their subject.
+                EventKind::Mark { name, subject, value } if told.contains(&Some(name)) => {
+                    let op: Option<u32> = history.text(subject).parse().ok();
+                    let subject = op.map_or(subject, |op| names.intern(&(first(op) + copy).to_string()));
+                    EventKind::Mark { name, subject, value }
+                }
+                EventKind::Mark { name, subject, value } => {
+                    let value = match u32::try_from(value) {
+                        // This mark names an operation.
+                        Ok(op) if Some(name) == issued => i64::from(first(op) + copy),
+                        // What was offered is more now.
+                        Ok(_) | Err(_) if Some(name) == offered => value * i64::from(times),
+                        Ok(_) | Err(_) => value,
+                    };
+                    EventKind::Mark { name, subject: key_of(subject, copy), value }
+                }
+                kind @ (EventKind::Invoked { .. }
+                | EventKind::Arrived { .. }
+                | EventKind::Recorded { .. }
+                | EventKind::Fault { .. }
+                | EventKind::Phase { .. }
+                | EventKind::Replica { .. }
+                | EventKind::Contact { .. }
+                | EventKind::Gap { .. }
+                | EventKind::Late { .. }
+                | EventKind::Note { .. }
+                | EventKind::End) => kind,
+            };
+            events.push(Event { at, kind });
         }
     }
     History::new(history.header().clone(), names, events, history.is_complete())
+}
+
+/// The names of each client's copies, its own first.
+fn keys(history: &History, names: &mut Names, times: u32) -> BTreeMap<Name, Vec<Name>> {
+    let asked = history.operations().iter().filter_map(|view| Some(view.operation(history.events())?.key));
+    let all: BTreeSet<Name> = asked.filter(|key| *key != Name::NONE).collect();
+    let copies = |key: Name| {
+        let more = (1..times).map(|copy| format!("{}~{copy}", history.text(key)));
+        let more: Vec<Name> = more.map(|name| names.intern(&name)).collect();
+        (key, std::iter::once(key).chain(more).collect())
+    };
+    all.into_iter().map(copies).collect()
 }
 
 /// The three claims that take longest.
