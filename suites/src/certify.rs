@@ -13,7 +13,6 @@ pub use contradictions::{Contradiction, contradictions};
 pub use judge::{CheckError, Checked, check, decide, save};
 pub use planning::{Plan, PlannedClaim, PlannedExperiment, plan, takes};
 
-use crate::experiment::Experiment;
 use futures::FutureExt as _;
 use gatecrash_engine::clock::Clock;
 use gatecrash_engine::lab::{Kit, Lab, LabError, RedisOfRun};
@@ -195,15 +194,16 @@ pub async fn run(
     let stop = kit.interrupt.clone();
     let mut under_way = JoinSet::new();
     let mut begin = |planned: &PlannedExperiment, turn: Turn, companion: Option<Companion>| {
-        let (experiment, part, kit, stop) = (planned.experiment, planned.part.clone(), kit.clone(), stop.clone());
+        let (planned, kit, stop) = (planned.clone(), kit.clone(), stop.clone());
         let (deployment, progress) = (request.deployment.scaled(request.scale), Arc::clone(&progress));
         under_way.spawn(async move {
+            let experiment = planned.experiment;
             if kit.interrupt.is_cancelled() {
                 let (name, story, wall) = (experiment.name, experiment.story, Duration::ZERO);
                 return Told { name, story, ended: Ended::NotBegun, wall, events: 0 };
             }
             progress(Progress::Started { experiment: experiment.name.to_owned() });
-            let told = tell(experiment, part, kit, deployment, companion).await;
+            let told = tell(planned, kit, deployment, companion).await;
             // What cannot be brought up once will not come up in the next lab: stop early, remove all. Said before the
             // next one has its turn.
             if told.is_fatal() {
@@ -323,13 +323,8 @@ impl Told {
     }
 }
 
-async fn tell(
-    experiment: Experiment,
-    part: Part,
-    kit: Kit,
-    deployment: Deployment,
-    mut companion: Option<Companion>,
-) -> Told {
+async fn tell(planned: PlannedExperiment, kit: Kit, deployment: Deployment, mut companion: Option<Companion>) -> Told {
+    let experiment = planned.experiment;
     let clock = kit.clock;
     let began = clock.now();
     // Who waits for its companions runs beside nobody meanwhile: that is none of its time.
@@ -342,7 +337,8 @@ async fn tell(
         events,
     };
     let mut options = (experiment.options)(&deployment);
-    options.steps = match part {
+    options.demands = planned.demands;
+    options.steps = match planned.part {
         Part::Whole => None,
         Part::Steps(steps) => Some(steps),
     };

@@ -2,8 +2,8 @@
 
 use futures::future::BoxFuture;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
-use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
+use gatecrash_model::{Demands, Deployment};
 use std::time::Duration;
 
 /// One story. Its history is read by every claim that names it.
@@ -15,8 +15,8 @@ pub struct Experiment {
     pub story: &'static str,
     /// What must be there for it to be told.
     pub needs: &'static [Capability],
-    /// Expected wall time for a deployment (unscaled) at a scale.
-    pub expected: fn(&Deployment, f64) -> Duration,
+    /// Expected wall time for a deployment (unscaled) at a scale, with what claims ask of its stretches.
+    pub expected: fn(&Deployment, f64, &Demands) -> Duration,
     /// What it wants of its lab.
     pub options: fn(&Deployment) -> LabOptions,
     /// The steps that can be left out one by one, in the order in which they are told; none for a story that is told whole. Each brings what

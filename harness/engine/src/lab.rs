@@ -49,6 +49,7 @@ use crate::control::{Control, ControlError};
 use crate::link::{Link, LinkError, Links};
 use crate::recorder::{RecordError, Recorder};
 use crate::runtime::{Network, Runtime, RuntimeError};
+use gatecrash_model::Demands;
 use gatecrash_model::adapter::Adapter;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::{Deployment, Site, StoreKind};
@@ -122,6 +123,8 @@ pub struct LabOptions {
     pub remote_route: bool,
     /// The steps of the story that are told; `None` for all.
     pub steps: Option<BTreeSet<String>>,
+    /// How long claims ask stretches of the story to be: see [`Lab::stretched`].
+    pub demands: Demands,
 }
 
 /// A window as an experiment wants it.
@@ -296,6 +299,13 @@ impl Lab {
     #[must_use]
     pub fn scaled(&self, duration: Duration) -> Duration {
         Duration::try_from_secs_f64(duration.as_secs_f64() * self.inner.kit.scale).unwrap_or(duration)
+    }
+
+    /// How long a stretch of the story is that takes `usual`, enough for a claim whose `parameter` is `default`: scaled, and longer where a claim over
+    /// this experiment asks for more ([`gatecrash_model::Demands::stretched`]).
+    #[must_use]
+    pub fn stretched(&self, usual: Duration, parameter: &str, default: Duration) -> Duration {
+        self.inner.options.demands.stretched(usual, parameter, default, self.inner.kit.scale)
     }
 
     /// Seed of this experiment.

@@ -9,6 +9,7 @@ pub mod adapter;
 pub mod cacheable;
 pub mod calm;
 pub mod claim;
+pub mod demands;
 pub mod deployment;
 pub mod fault;
 pub mod fixture;
@@ -28,6 +29,7 @@ pub mod stats;
 pub mod verdict;
 
 pub use claim::{Claim, ClaimId};
+pub use demands::Demands;
 pub use deployment::Deployment;
 pub use history::History;
 pub use name::{Name, Names};

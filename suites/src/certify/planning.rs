@@ -2,6 +2,7 @@
 
 use super::Request;
 use crate::claims::predicted::predicted;
+use crate::claims::recovery::SETTLE;
 use crate::experiment::Experiment;
 use crate::{claims, experiments};
 use gatecrash_engine::lab::{capabilities, unmet};
@@ -11,7 +12,7 @@ use gatecrash_model::profile::{Resolved, Scalar};
 use gatecrash_model::run_record::LeftOut;
 use gatecrash_model::schedule::{self, Part};
 use gatecrash_model::verdict::Declared;
-use gatecrash_model::{Claim, ClaimId, Deployment};
+use gatecrash_model::{Claim, ClaimId, Demands, Deployment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct PlannedExperiment {
     pub expected: Duration,
     /// What of it.
     pub part: Part,
+    /// How long claims that read it ask its stretches to be.
+    pub demands: Demands,
 }
 
 /// A claim and what becomes of it.
@@ -125,7 +128,7 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
     let told = all.iter().map(|experiment| (experiment.name.to_owned(), (experiment.steps)(&request.deployment)));
     let left_out = request.parts.as_ref().map(|parts| schedule::left_out(&told.collect::<Vec<_>>(), parts));
     let chosen: Vec<PlannedExperiment> =
-        all.into_iter().filter_map(|experiment| planned_part(experiment, request)).collect();
+        all.into_iter().filter_map(|experiment| planned_part(experiment, request, &planned)).collect();
     for claim in &mut planned {
         if claim.claim.reads == Reads::Every {
             claim.experiments.clone_from(&names);
@@ -138,21 +141,38 @@ pub fn plan(request: &Request, runtime: &[Capability], parallel: usize) -> Plan 
 }
 
 /// The experiment with what of it runs; `None` if nothing does.
-fn planned_part(experiment: Experiment, request: &Request) -> Option<PlannedExperiment> {
+fn planned_part(experiment: Experiment, request: &Request, claims: &[PlannedClaim]) -> Option<PlannedExperiment> {
     let part = match &request.parts {
         None => Part::Whole,
         Some(parts) => parts.get(experiment.name)?.clone(),
     };
-    let expected = takes(&experiment, &part, &request.deployment, request.scale);
-    Some(PlannedExperiment { experiment, expected, part })
+    let demands = demands(experiment.name, claims);
+    let expected = takes(&experiment, &part, &request.deployment, request.scale, &demands);
+    Some(PlannedExperiment { experiment, expected, part, demands })
+}
+
+/// Parameters that ask for a stretch of a story.
+const STRETCHES: [&str; 3] = ["observe", "outage", SETTLE.name];
+
+/// What the claims over this experiment that are applicable ask of its stretches.
+fn demands(experiment: &str, claims: &[PlannedClaim]) -> Demands {
+    let mut demands = Demands::default();
+    let reads = |planned: &&PlannedClaim| planned.experiments.iter().any(|name| name == experiment);
+    for planned in claims.iter().filter(|planned| planned.missing.is_none()).filter(reads) {
+        let stretches = planned.claim.parameters.iter().filter(|parameter| STRETCHES.contains(&parameter.name));
+        for parameter in stretches {
+            demands.ask(parameter.name, planned.parameters.duration(parameter.name));
+        }
+    }
+    demands
 }
 
 /// About how long `part` of an experiment takes.
 #[must_use]
-pub fn takes(experiment: &Experiment, part: &Part, deployment: &Deployment, scale: f64) -> Duration {
+pub fn takes(experiment: &Experiment, part: &Part, deployment: &Deployment, scale: f64, demands: &Demands) -> Duration {
     // Before its story a lab waits for a group's first primary.
     let formed = deployment.peering.as_ref().map_or(Duration::ZERO, Peering::formed_within);
-    let whole = formed.mul_f64(scale) + (experiment.expected)(deployment, scale);
+    let whole = formed.mul_f64(scale) + (experiment.expected)(deployment, scale, demands);
     match part {
         Part::Whole => whole,
         // What is told before and after the steps takes about as long as one of them.
@@ -266,6 +286,67 @@ mod tests {
         assert_eq!(unsaid.unwrap(), "`ttl` is 1000000000 by a setting of the deployment; legal are 0 to 86400");
         let (_, unsaid) = given(Scalar::Text("long".to_owned()));
         assert_eq!(unsaid.unwrap(), "`ttl` is a setting of the deployment that is no number");
+    }
+
+    /// The claim as a profile with these parameters plans it, at a tenth.
+    fn planned(id: &str, said: &[(&str, f64)]) -> PlannedClaim {
+        let claim = claims::all().into_iter().find(|claim| claim.id == id).unwrap();
+        let said = said.iter().map(|(name, value)| ((*name).to_owned(), Scalar::Number(*value)));
+        let resolved = Resolved {
+            declared: Declared::Holds,
+            basis: gatecrash_model::profile::Basis::Documented,
+            source: String::new(),
+            parameters: said.collect(),
+        };
+        let (parameters, _) = parameters(&claim, &resolved, 0.1);
+        let Reads::Experiments(names) = claim.reads else { panic!("{id} reads every experiment") };
+        let experiments = names.iter().map(|name| (*name).to_owned()).collect();
+        PlannedClaim { claim, resolved, missing: None, predicted: None, parameters, experiments }
+    }
+
+    #[test]
+    fn a_story_is_as_long_as_its_claims_ask_it_to_be() {
+        let seconds = Duration::from_secs_f64;
+        let asked = |claims: &[PlannedClaim], experiment: &str, parameter: &str| {
+            demands(experiment, claims).stretched(Duration::ZERO + seconds(1.0), parameter, seconds(1.0), 0.0)
+        };
+        let usual = [planned("CFG-01", &[]), planned("CAC-04", &[])];
+        assert_eq!(asked(&usual, "control-plane-outage", "outage"), seconds(6.0));
+        assert_eq!(asked(&usual, "cache-store-loss", "settle"), seconds(1.0));
+        assert_eq!(demands("http-cache", &usual), Demands::default());
+        let long = [planned("CFG-01", &[("outage", 300.0)]), planned("CAC-04", &[("settle", 45.0)])];
+        assert_eq!(asked(&long, "control-plane-outage", "outage"), seconds(30.0));
+        assert_eq!(asked(&long, "cache-store-loss", "settle"), seconds(4.5));
+        // What is not judged asks for nothing.
+        let mut away = planned("CFG-01", &[("outage", 300.0)]);
+        away.missing = Some("no control plane".to_owned());
+        assert_eq!(demands("control-plane-outage", &[away]), Demands::default());
+    }
+
+    #[test]
+    fn every_story_listens_to_what_is_asked_of_it_and_is_as_it_was_by_default() {
+        let yaml = "version: \"1.0\"\nname: test\nprofile: test\ngateway: {adapter: reference, settings: {revocation: introspection}}\nsites:\n  - {name: eu, replicas: 2}\n";
+        let deployment = gatecrash_model::deployment::yaml::parse("test.yaml", yaml).unwrap();
+        let all = experiments::all();
+        for claim in claims::all() {
+            let Reads::Experiments(names) = claim.reads else { continue };
+            for parameter in claim.parameters.iter().filter(|parameter| STRETCHES.contains(&parameter.name)) {
+                let Some(Value::Seconds(default)) = parameter.default else {
+                    panic!("{}: `{}` is no time", claim.id, parameter.name)
+                };
+                for name in names {
+                    let experiment = all.iter().find(|experiment| experiment.name == *name).unwrap();
+                    let takes = |claims: &[PlannedClaim]| {
+                        takes(experiment, &Part::Whole, &deployment, 0.1, &demands(name, claims))
+                    };
+                    let what = format!("`{}` of {} in `{name}`", parameter.name, claim.id);
+                    assert_eq!(takes(&[planned(claim.id, &[])]), takes(&[]), "{what} by default");
+                    // At least the half of what is asked for more: CFG-07's halves are two.
+                    let more = takes(&[planned(claim.id, &[(parameter.name, default + 1_000.0)])]);
+                    assert!(more >= takes(&[]) + Duration::from_secs(99), "{what}: {more:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(super) fn sentences(deployment: &Deployment, experiments: &[PlannedExperimen
 mod tests {
     use super::*;
     use crate::experiments;
+    use gatecrash_model::Demands;
     use gatecrash_model::deployment::{Store, StoreScope};
     use gatecrash_model::schedule::Part;
     use std::time::Duration;
@@ -58,7 +59,12 @@ mod tests {
     fn all() -> Vec<PlannedExperiment> {
         experiments::all()
             .into_iter()
-            .map(|experiment| PlannedExperiment { experiment, expected: Duration::ZERO, part: Part::Whole })
+            .map(|experiment| PlannedExperiment {
+                experiment,
+                expected: Duration::ZERO,
+                part: Part::Whole,
+                demands: Demands::default(),
+            })
             .collect()
     }
 

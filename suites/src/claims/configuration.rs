@@ -272,7 +272,7 @@ const CFG_07: Claim = Claim {
             name: "outage",
             default: Some(Value::Seconds(600.0)),
             min: 1.0,
-            max: 36_000.0,
+            max: 3_600.0,
             words: &[],
             help: "how long the control plane must have been away, in the second half with the shared stores (default: ours)",
         },

@@ -53,8 +53,10 @@ pub(crate) fn settled(scope: &Scope<'_>, history: &History, settle: Phase) -> Ph
 
 /// Why what was wrong in the settled `part` of `settle` may be the machine's doing: the harness was late, all sites stood still, or calibration was as slow.
 pub(crate) fn disturbed(scope: &Scope<'_>, history: &History, settle: Phase, part: Phase) -> Option<Reason> {
-    let from = judged(history, settle).from;
-    late_doubt(history, within(scope), from, part.to).or_else(|| {
+    // As the story looks at it: what came long before says nothing.
+    let by_default = WITHIN.mul_f64(scope.scale).max(LEAST);
+    let from = part.from.saturating_sub(nanos(by_default)).max(judged(history, settle).from);
+    late_doubt(history, by_default, from, part.to).or_else(|| {
         let busy = history.calm().share(from, part.to).is_some_and(|calm| calm < ENOUGH);
         let still = Stalls::of(history).touch(from, part.to, STALL_NEAR);
         let text = format!("`{}`: the machine stood still, or was busy, when a fault was over", history.experiment());

@@ -18,7 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: NAME,
     story: "the analytics of one site refuse, are a black hole and are slow while requests go on at all sites; then that whole site is lost",
     needs: &[Capability::Analytics, Capability::NetworkFaults],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, _| {
         let held = HELD.mul_f64(scale).max(LEAST_HELD);
         let whole_site = if deployment.sites.len() >= 2 { held + Duration::from_secs(3) } else { Duration::ZERO };
         (held + Duration::from_secs(2)) * 4 + whole_site + Duration::from_secs(4)

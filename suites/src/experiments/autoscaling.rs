@@ -18,7 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: AUTOSCALING,
     story: "replicas are kept busy until the platform adds one, with the control plane there and away; the load goes, and so does what was added",
     needs: &[Capability::ReplicaFaults],
-    expected,
+    expected: |deployment, scale, _| expected(deployment, scale),
     options: |_| LabOptions { platform: true, autoscale: true, ..LabOptions::default() },
     steps,
     run: |lab| story(lab).boxed(),

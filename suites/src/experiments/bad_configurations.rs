@@ -18,7 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "bad-configurations",
     story: "the control plane sends an error, an empty list, half a configuration and nonsense, then versions with one bad route among good ones, then a good one",
     needs: &[Capability::ControlPlane],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, _| {
         let polls = deployment.control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.poll_interval * 24);
         (STEADY + polls).mul_f64(scale) + Duration::from_secs(6)
     },

@@ -15,7 +15,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "balance",
     story: "3,000 requests through the ingresses on new connections, then 3,000 over 50 connections that stay",
     needs: &[Capability::TwoReplicas],
-    expected: |_, _| ROUND * (2 * ROUNDS) + Duration::from_secs(4),
+    expected: |_, _, _| ROUND * (2 * ROUNDS) + Duration::from_secs(4),
     options: |_| LabOptions::default(),
     steps: single,
     run: |lab| story(lab).boxed(),

@@ -19,7 +19,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SHIFT,
     story: "a replica is killed and replaced, then all are restarted one after the other, while requests go through the ingress on new and on kept connections",
     needs: &[Capability::TwoReplicas, Capability::ReplicaFaults],
-    expected,
+    expected: |deployment, scale, _| expected(deployment, scale),
     steps,
     options: |_| LabOptions { platform: true, ..LabOptions::default() },
     run: |lab| story(lab).boxed(),

@@ -18,9 +18,9 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: BROKEN_POLICY,
     story: "a configuration is published with a policy that no gateway can build, and taken back; then the shared store is away, then the identity provider that gateways ask",
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, demands| {
         let polls = deployment.control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.poll_interval * 6);
-        (STEADY + HOLD * 3 + polls).mul_f64(scale) + lasts(scale) * 3 + Duration::from_secs(6)
+        (STEADY + HOLD * 3 + polls).mul_f64(scale) + lasts(scale, demands) * 3 + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
     steps,

@@ -21,8 +21,9 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: CACHE_STORE_LOSS,
     story: "the store that a cache is in is lost four times while requests go on; then the upstream is away, and what was kept has expired",
     needs: &[Capability::HttpCache, Capability::SharedStore, Capability::NetworkFaults],
-    expected: |_, scale| {
-        (HELD.mul_f64(scale).max(LEAST_HELD) + lasts(scale) + Duration::from_secs(1)) * 5 + Duration::from_secs(5)
+    expected: |_, scale, demands| {
+        (HELD.mul_f64(scale).max(LEAST_HELD) + lasts(scale, demands) + Duration::from_secs(1)) * 5
+            + Duration::from_secs(5)
     },
     steps,
     // Only the stub can throttle.

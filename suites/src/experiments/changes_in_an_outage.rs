@@ -18,7 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "changes-in-an-outage",
     story: "routes come, change and go while the control plane is away, while its links flap, and when it is restored from an older copy",
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, _| {
         let polls = deployment.control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.poll_interval * 16);
         (OUTAGE + FLAP * 2 * FLAPS + polls).mul_f64(scale) + Duration::from_secs(8)
     },

@@ -16,7 +16,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "component-loss",
     story: "each component that is no gateway is lost in turn while requests go on",
     needs: &[Capability::NetworkFaults],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, _| {
         let components = u32::try_from(components(deployment).len()).unwrap_or(1);
         (HELD.mul_f64(scale).max(LEAST_HELD) + Duration::from_secs(2)) * (components + 1) + Duration::from_secs(3)
     },

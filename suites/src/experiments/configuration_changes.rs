@@ -15,7 +15,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "configuration-changes",
     story: "versions that add a guarded route and change the policy of another are published under load, one while a replica restarts",
     needs: &[Capability::ControlPlane, Capability::ReplicaFaults],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, _| {
         let polls = deployment.control_plane.as_ref().map_or(Duration::ZERO, |plane| plane.poll_interval * 6);
         (STEADY + polls).mul_f64(scale) + Duration::from_secs(6)
     },

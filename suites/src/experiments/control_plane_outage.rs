@@ -16,14 +16,19 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "control-plane-outage",
     story: "the control plane answers 503, refuses, answers garbage, is a black hole and is silent while requests go on",
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
-    expected: |_, scale| (STEADY + VARIANT * 5 + SETTLE).mul_f64(scale) + Duration::from_secs(8),
+    expected: |_, scale, demands| {
+        let variant = demands.stretched(VARIANT, "outage", OUTAGE, scale);
+        (STEADY + SETTLE).mul_f64(scale) + variant * 5 + Duration::from_secs(8)
+    },
     options: |_| LabOptions::default(),
     steps,
     run: |lab| story(lab).boxed(),
 };
 
 const STEADY: Duration = Duration::from_secs(20);
-/// A fifth of the outage that CFG-01 asks for, and a little more.
+/// What CFG-01 asks for by default.
+const OUTAGE: Duration = Duration::from_secs(60);
+/// A fifth of it, and a little more.
 const VARIANT: Duration = Duration::from_millis(12_500);
 const SETTLE: Duration = Duration::from_secs(20);
 /// What everything else is compared with is made of this much.
@@ -71,7 +76,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.phase("hold", variant);
         let (one, from) = (replicas.get(turn % replicas.len().max(1)), lab.now());
         try_join(ask(&lab, &replicas), spend(rounds.as_ref().zip(key.as_deref()), one)).await?;
-        if lab.must_repeat(from, lab.scaled(VARIANT), "") {
+        if lab.must_repeat(from, lab.stretched(VARIANT, "outage", OUTAGE), "") {
             let key = next_key(&mut rounds).await?;
             try_join(ask(&lab, &replicas), spend(rounds.as_ref().zip(key.as_deref()), one)).await?;
         }
@@ -100,7 +105,7 @@ async fn next_key(rounds: &mut Option<Rounds>) -> Result<Option<String>, LabErro
 /// Asks for protected routes without credentials through one variant.
 async fn ask(lab: &Lab, replicas: &[Replica]) -> Result<(), LabError> {
     let began = lab.now();
-    while Duration::from_nanos(lab.now().saturating_sub(began)) < lab.scaled(VARIANT) {
+    while Duration::from_nanos(lab.now().saturating_sub(began)) < lab.stretched(VARIANT, "outage", OUTAGE) {
         missing(lab, replicas).await;
         lab.hold(Duration::from_millis(200)).await?;
     }

@@ -17,7 +17,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "data-path",
     story: "requests go on while management is slow, slower than its timeout, then away; then one site is cut off its upstream",
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
-    expected: |_, scale| (HELD * 5).mul_f64(scale) + lasts(scale) + Duration::from_secs(8),
+    expected: |_, scale, demands| (HELD * 5).mul_f64(scale) + lasts(scale, demands) + Duration::from_secs(8),
     options: |_| LabOptions::default(),
     steps,
     run: |lab| story(lab).boxed(),

@@ -15,7 +15,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "double-jeopardy",
     story: "one site is lost while the other's replicas are restarted one by one; the other way round; then the lost site returns in the middle",
     needs: &[Capability::TwoSites, Capability::ReplicaFaults, Capability::NetworkFaults],
-    expected: |_, scale| HELD.mul_f64(scale).max(LEAST_HELD) * 7 + Duration::from_secs(10),
+    expected: |_, scale, _| HELD.mul_f64(scale).max(LEAST_HELD) * 7 + Duration::from_secs(10),
     options: |_| LabOptions::default(),
     steps,
     run: |lab| story(lab).boxed(),

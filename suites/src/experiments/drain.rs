@@ -16,7 +16,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: DRAIN,
     story: "a replica gets SIGTERM while requests are in flight and new and kept connections are used; it starts again; and another one",
     needs: &[Capability::ReplicaFaults],
-    expected: |_, scale| Duration::from_secs(5 + 30).mul_f64(scale) + Duration::from_secs(5),
+    expected: |_, scale, _| Duration::from_secs(5 + 30).mul_f64(scale) + Duration::from_secs(5),
     options: |_| LabOptions::default(),
     steps: single,
     run: |lab| story(lab).boxed(),

@@ -16,7 +16,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: FAILOVER_STORY,
     story: "kill each voter of the group in turn, then as many at once as may be lost, then cut as many off; whoever is left spends a quota and revokes a token",
     needs: LOSSES,
-    expected: |deployment, scale| {
+    expected: |deployment, scale, _| {
         let steps = u32::try_from(steps(deployment).len()).unwrap_or(u32::MAX);
         let once = (FAILOVER + WATCHED + REJOINED) + deployment.quota.window * 2;
         (once.mul_f64(scale) + Duration::from_secs(1)).saturating_mul(steps)

@@ -15,7 +15,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SPLIT_STORY,
     story: "split the group between the sites (both ways, one way, without the larger side, again and again); each side spends a quota and revokes a token; heal in the middle of the window",
     needs: SPLITS,
-    expected: |_, scale| {
+    expected: |_, scale, _| {
         let once = BEFORE + FAILOVER + WINDOW * 2 + CONVERGED;
         (once.mul_f64(scale) + Duration::from_secs(2)).saturating_mul(4)
             + WINDOW.mul_f64(scale)

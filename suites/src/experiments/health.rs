@@ -20,11 +20,11 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: HEALTH,
     story: "a site is asked for twice what it can do, then for what its upstream cannot answer, then without its store; its health is asked for throughout",
     needs: &[Capability::Concurrency, Capability::NetworkFaults],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, demands| {
         let stores = u32::from(deployment.store.is_some()) * 2;
         STEADY.mul_f64(scale).max(LEAST)
             + (HELD.mul_f64(scale).max(LEAST) + REST) * (2 + stores)
-            + lasts(scale)
+            + lasts(scale, demands)
             + Duration::from_secs(4)
     },
     steps,

@@ -25,7 +25,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: HTTP_CACHE,
     story: "what may be kept is asked for until it expires, at other replicas, by other clients, after restarts, and by many at once",
     needs: &[Capability::HttpCache, Capability::ReplicaFaults],
-    expected: |_, scale| TTL.mul_f64(scale) + Duration::from_secs(10),
+    expected: |_, scale, _| TTL.mul_f64(scale) + Duration::from_secs(10),
     steps,
     options: |_| LabOptions::default(),
     run: |lab| story(lab).boxed(),

@@ -21,10 +21,12 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "introspection",
     story: "tokens are revoked at the identity provider that gateways ask; then it is away while one is revoked, one expires and others are new",
     needs: &[Capability::Tokens, Capability::TokenIntrospection, Capability::NetworkFaults],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, demands| {
         let said = deployment.gateway.settings.get(TTL);
         let seconds = if let Some(Scalar::Number(seconds)) = said { *seconds } else { TTL_S };
-        Duration::try_from_secs_f64(seconds * 3.2 * scale).unwrap_or_default() + lasts(scale) + Duration::from_secs(8)
+        Duration::try_from_secs_f64(seconds * 3.2 * scale).unwrap_or_default()
+            + lasts(scale, demands)
+            + Duration::from_secs(8)
     },
     options: |_| LabOptions::default(),
     steps,

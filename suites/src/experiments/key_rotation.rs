@@ -27,7 +27,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "key-rotation",
     story: "published signing keys are rotated, also while gateways cannot reach the provider, which refuses and then is silent; replicas start without it",
     needs: &[Capability::Tokens, Capability::PublishedKeys, Capability::NetworkFaults, Capability::ReplicaFaults],
-    expected: |_, scale| {
+    expected: |_, scale, _| {
         let (ttl, within) = (TTL.mul_f64(scale), (TTL + MARGIN).mul_f64(scale));
         ttl * 2 + within * 5 + Duration::from_secs(8)
     },

@@ -21,8 +21,9 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: NAME,
     story: "the control plane is away for long, in the second half the shared stores, too, while requests go on: what do gateways use, how often do they ask, and do they come back at once?",
     needs: &[Capability::ControlPlane, Capability::NetworkFaults],
-    expected: |_, scale| {
-        (HALF * 2 + BACK).mul_f64(scale) + STEADY.mul_f64(scale).max(LEAST_STEADY) + Duration::from_secs(8)
+    expected: |_, scale, demands| {
+        let outage = demands.stretched(HALF * 2, "outage", HALF * 2, scale);
+        outage + BACK.mul_f64(scale) + STEADY.mul_f64(scale).max(LEAST_STEADY) + Duration::from_secs(8)
     },
     options: |_| LabOptions::default(),
     steps,
@@ -33,7 +34,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const STEADY: Duration = Duration::from_secs(20);
 /// Processor times come in hundredths of seconds.
 const LEAST_STEADY: Duration = Duration::from_secs(4);
-/// Half of the outage that CFG-07 asks for.
+/// Half of the outage that CFG-07 asks for by default.
 const HALF: Duration = Duration::from_secs(300);
 /// How long replicas have to come back: a few times the longest pause between two calls.
 const BACK: Duration = Duration::from_secs(90);
@@ -71,12 +72,12 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.phase("hold", AWAY);
         // Where there is no store to lose, it is the control plane all the time.
         let held = if lab.deployment().store.is_some() { HALF } else { HALF * 2 };
-        lab.hold_window(lab.scaled(held)).await?;
+        lab.hold_window(lab.stretched(held, "outage", HALF * 2)).await?;
     }
     let lost = if lab.deployment().store.is_some() && lab.wants(STORE) { lose_stores(&lab).await? } else { Vec::new() };
     if !lost.is_empty() {
         lab.phase("hold", STORE);
-        lab.hold_window(lab.scaled(HALF)).await?;
+        lab.hold_window(lab.stretched(HALF, "outage", HALF * 2)).await?;
     }
     lab.phase("heal", "");
     for lost in lost {

@@ -17,7 +17,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "management-latency",
     story: "versions are published with management latencies of 0, 1, 5, 15 and 29 s of a 30 s timeout, with jitter, over 64 kB/s, with 31 and 60 s, then with 1 s, and around the edge",
     needs: &[Capability::ControlPlane, Capability::ConfigurationVersion, Capability::NetworkFaults],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, _| {
         let plane = deployment.control_plane.as_ref();
         let (timeout, poll) = plane.map_or_else(Default::default, |plane| (plane.ingress_timeout, plane.poll_interval));
         (timeout * 11 + poll * 20).mul_f64(scale) + Duration::from_secs(10)

@@ -22,7 +22,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "overload",
     story: "a site is asked for more and more up to twice what it can do, then for half of that; once more with a replica killed at the peak, and once with little processor time for its replicas",
     needs: &[Capability::Concurrency, Capability::ReplicaFaults],
-    expected: |_, scale| {
+    expected: |_, scale, _| {
         let stretch = |lasts: Duration, least: Duration| lasts.mul_f64(scale).max(least);
         let steps = stretch(STEP, LEAST_STEP) * u32::try_from(STEPS).unwrap_or(10);
         let peaks = stretch(PEAKS, LEAST_PEAK) * 2 + stretch(PEAKS / 2, LEAST_PEAK / 2);

@@ -25,7 +25,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         Capability::NewReplicas,
         Capability::NetworkFaults,
     ],
-    expected: |_, scale| {
+    expected: |_, scale, _| {
         let start =
             |(_, latency): (&str, Duration)| Duration::from_millis(40) + latency.mul_f64(scale).max(LEAST_LATENCY);
         Duration::from_secs(1) + LATENCIES.into_iter().map(start).sum::<Duration>() * PAIRS

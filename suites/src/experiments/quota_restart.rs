@@ -20,7 +20,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: RESTART,
     story: "in one long window: spend 40 % of a quota, replace every replica one by one, spend on; then kill all but one",
     needs: &[Capability::Quota, Capability::ReplicaFaults],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, _| {
         let bucket = matches!(deployment.quota.alignment, WindowAlignment::TokenBucket);
         WINDOW.at(scale).mul_f64(if bucket { 2.0 } else { 0.8 }) + Duration::from_secs(4)
     },

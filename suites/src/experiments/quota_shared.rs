@@ -26,7 +26,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SHARED,
     story: "spend one quota over the replicas of a cluster (skewed, evenly, in a burst), over all sites, while a replica dies, and after one joined",
     needs: &[Capability::Quota],
-    expected: |deployment, scale| expected(deployment, scale, 9) + Duration::from_secs(3),
+    expected: |deployment, scale, _| expected(deployment, scale, 9) + Duration::from_secs(3),
     options: |_| LabOptions::default(),
     steps,
     run: |lab| Box::pin(run(lab)),

@@ -15,7 +15,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: TOLD,
     story: "three lone clients spend their quotas, come back when they were told to, and spend them on both sides of an edge",
     needs: &[Capability::Quota],
-    expected: |deployment, scale| deployment.quota.window.mul_f64(scale * 4.5) + Duration::from_secs(5),
+    expected: |deployment, scale, _| deployment.quota.window.mul_f64(scale * 4.5) + Duration::from_secs(5),
     options: |_| LabOptions::default(),
     steps: single,
     run: |lab| story(lab).boxed(),

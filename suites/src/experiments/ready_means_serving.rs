@@ -19,7 +19,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: READINESS,
     story: "a replica that has no configuration of its own starts while the control plane is slow, sends half of it, and is slow with contracts",
     needs: &[Capability::ControlPlane, Capability::ReplicaFaults],
-    expected: |_, scale| (STEADY + (AWAY + FAULT + AFTER) * 3).mul_f64(scale) + Duration::from_secs(6),
+    expected: |_, scale, _| (STEADY + (AWAY + FAULT + AFTER) * 3).mul_f64(scale) + Duration::from_secs(6),
     options: |_| LabOptions::default(),
     steps,
     run: |lab| story(lab).boxed(),

@@ -18,7 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: REPLICA_LOSS,
     story: "a replica is killed, its successor is killed as soon as it serves, one hangs, one has its data port closed; the platform replaces each",
     needs: &[Capability::TwoReplicas, Capability::ReplicaFaults, Capability::NetworkFaults],
-    expected,
+    expected: |deployment, scale, _| expected(deployment, scale),
     options: |_| LabOptions { platform: true, ..LabOptions::default() },
     steps,
     run: |lab| story(lab).boxed(),

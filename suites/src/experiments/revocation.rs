@@ -26,18 +26,20 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "revocation",
     story: "tokens are revoked under load and while a replica restarts; then one and all replicas restart; other sites are watched throughout",
     needs: &[Capability::Tokens, Capability::RevocableTokens, Capability::ReplicaFaults],
-    expected: |deployment, scale| {
+    expected: |deployment, scale, demands| {
         let at_provider = matches!(deployment.gateway.settings.get("revocation"), Some(Scalar::Text(word)) if word == "introspection");
         let long = deployment.sites.len() > 1 || at_provider;
-        let observed = if long { OBSERVE } else { Duration::from_secs(60) };
-        observed.mul_f64(scale) + Duration::from_secs(6)
+        let longest = demands.stretched(OBSERVE, "observe", ASKED, scale);
+        let observed = if long { longest } else { Duration::from_secs(60).mul_f64(scale) };
+        observed + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
     steps,
     run: |lab| story(lab).boxed(),
 };
 
-/// How long other sites are watched after the first revocation (TOK-04, `observe`, and a little more).
+/// How long other sites are watched after the first revocation: what TOK-04 asks for by default, and a little more.
+const ASKED: Duration = Duration::from_secs(120);
 const OBSERVE: Duration = Duration::from_secs(125);
 /// How long the cluster is watched in each round: twice what TOK-03 allows.
 const ROUND: Duration = Duration::from_secs(10);
@@ -126,7 +128,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     load.stop().await;
     if !elsewhere.is_empty() {
         let watched = Duration::from_nanos(lab.now().saturating_sub(revoked_at));
-        lab.hold(lab.scaled(OBSERVE).saturating_sub(watched)).await?;
+        lab.hold(lab.stretched(OBSERVE, "observe", ASKED).saturating_sub(watched)).await?;
     }
 
     lab.phase("final-reads", "");

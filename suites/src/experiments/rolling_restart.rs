@@ -19,7 +19,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: ROLLING,
     story: "every replica of a cluster is asked to end and started again, one after the other, over and over, while requests go through its ingress",
     needs: &[Capability::ReplicaFaults, Capability::TwoReplicas],
-    expected: |_, scale| lasts(scale) + Duration::from_secs(6),
+    expected: |_, scale, _| lasts(scale) + Duration::from_secs(6),
     options: |_| LabOptions::default(),
     steps: single,
     run: |lab| story(lab).boxed(),

@@ -23,7 +23,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SCALING,
     story: "in one window of a quota a replica is added and taken away again while requests go through the ingress",
     needs: &[Capability::Quota, Capability::TwoReplicas, Capability::ReplicaFaults, Capability::NewReplicas],
-    expected: |_, scale| WINDOW.at(scale).mul_f64(0.6) + Duration::from_secs(5),
+    expected: |_, scale, _| WINDOW.at(scale).mul_f64(0.6) + Duration::from_secs(5),
     steps: single,
     options: |deployment| LabOptions {
         // Without a control plane nobody could lengthen it later: the gateways start with it.

@@ -17,7 +17,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SITE_LOCAL,
     story: "each site serves its own backend and the next one's; the own one is away for a moment, then the links between the sites are slow, a black hole, and cut",
     needs: &[Capability::RemoteBackend, Capability::TwoSites, Capability::NetworkFaults],
-    expected: |_, scale| {
+    expected: |_, scale, _| {
         let stretch = |lasts: Duration, least: Duration| lasts.mul_f64(scale).max(least);
         stretch(OWN_AWAY, LEAST_OWN_AWAY)
             + RECOVERS.mul_f64(scale) * 2

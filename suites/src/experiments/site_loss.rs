@@ -16,7 +16,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "site-loss",
     story: "two sites serve; one is killed whole and comes back; then only the way between the sites is cut",
     needs: &[Capability::TwoSites, Capability::ReplicaFaults, Capability::NetworkFaults],
-    expected: |_, scale| HELD.mul_f64(scale).max(LEAST_HELD) * 5 + Duration::from_secs(7),
+    expected: |_, scale, _| HELD.mul_f64(scale).max(LEAST_HELD) * 5 + Duration::from_secs(7),
     options: |_| LabOptions::default(),
     steps,
     run: |lab| story(lab).boxed(),

@@ -19,7 +19,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SIZES,
     story: "a small and a large replica are asked in turn for all that they can do, five times",
     needs: &[Capability::Sizes, Capability::NewReplicas],
-    expected: |_, scale| (ASKED.mul_f64(scale).max(LEAST) + BETWEEN) * (2 * RUNS) + Duration::from_secs(4),
+    expected: |_, scale, _| (ASKED.mul_f64(scale).max(LEAST) + BETWEEN) * (2 * RUNS) + Duration::from_secs(4),
     options: |_| bounded(),
     steps: single,
     run: |lab| story(lab).boxed(),

@@ -16,7 +16,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "slow-contracts",
     story: "the control plane takes 10 s longer to send contracts while one replica restarts and another is brand-new",
     needs: &[Capability::Contracts, Capability::ControlPlane, Capability::ReplicaFaults],
-    expected: |_, scale| Duration::from_secs(45).mul_f64(scale) + Duration::from_secs(5),
+    expected: |_, scale, _| Duration::from_secs(45).mul_f64(scale) + Duration::from_secs(5),
     options: |_| LabOptions::default(),
     steps: single,
     run: |lab| story(lab).boxed(),

@@ -16,7 +16,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: STORE_FAILOVER,
     story: "the primary of the store is killed, stands still, becomes a copy: when do replicas count in the new one, and what did they forget?",
     needs: &[Capability::Quota, Capability::StoreFailover, Capability::TwoReplicas, Capability::ReplicaFaults],
-    expected: |_, _| Duration::from_secs(75),
+    expected: |_, _, _| Duration::from_secs(75),
     options: |_| LabOptions { store_failover: true, quota_window: Some(WINDOW), ..LabOptions::default() },
     steps: |_| named([KILLED, FROZEN, DEMOTED]),
     run: |lab| story(lab).boxed(),

@@ -32,7 +32,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: STORE_LOSS,
     story: "lose the store four times (refused, swallowed, slow, wrong data), spend a quota without it, heal, and spend one again; once more with wrong data for revocations alone",
     needs: &[Capability::Quota, Capability::SharedStore, Capability::NetworkFaults],
-    expected: |deployment, scale| expected_of(deployment, scale, 5),
+    expected: |deployment, scale, _| expected_of(deployment, scale, 5),
     options: |_| LabOptions::default(),
     steps,
     run: |lab| Box::pin(run(lab)),

@@ -16,7 +16,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "token-matrix",
     story: "each replica's tokens at each other one; again with the issuing site down; then one site gets new signing material",
     needs: &[Capability::Tokens, Capability::ReplicaFaults],
-    expected: |_, _| Duration::from_secs(12),
+    expected: |_, _, _| Duration::from_secs(12),
     options: |_| LabOptions::default(),
     steps: single,
     run: |lab| story(lab).boxed(),

@@ -18,7 +18,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "token-times",
     story: "tokens are used before, while and after they are valid, with all clocks right, then with one ahead, then with it behind",
     needs: &[Capability::Tokens, Capability::ReplicaFaults, Capability::ClockOffset],
-    expected: |_, scale| (LIVES + LEEWAY).mul_f64(scale) + Duration::from_secs(4),
+    expected: |_, scale, _| (LIVES + LEEWAY).mul_f64(scale) + Duration::from_secs(4),
     options: |_| LabOptions::default(),
     steps: |_| named([AHEAD, BEHIND]),
     run: |lab| story(lab).boxed(),

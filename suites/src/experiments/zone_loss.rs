@@ -17,7 +17,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "zone-loss",
     story: "a zone is a black hole, comes back, and is then cut off from the shared store only",
     needs: &[Capability::TwoReplicas, Capability::NetworkFaults],
-    expected: |_, scale| HELD.mul_f64(scale).max(LEAST_HELD) * 2 + Duration::from_secs(9),
+    expected: |_, scale, _| HELD.mul_f64(scale).max(LEAST_HELD) * 2 + Duration::from_secs(9),
     options: |_| LabOptions::default(),
     steps,
     run: |lab| story(lab).boxed(),

@@ -17,7 +17,7 @@ use gatecrash_model::profile::{Basis, Declaration, DeclaredAs, Scalar};
 use gatecrash_model::run_record::{ClaimRecord, RunRecord};
 use gatecrash_model::schedule::{Part, Parts};
 use gatecrash_model::verdict::{Declared, Observed};
-use gatecrash_model::{Deployment, Profile, Seed, Verdict};
+use gatecrash_model::{Demands, Deployment, Profile, Seed, Verdict};
 use gatecrash_suites::certify::{self, Progress, Request, Stage, plan, run};
 use gatecrash_suites::{claims, experiments};
 use libtest_mimic::Failed;
@@ -58,7 +58,7 @@ pub(crate) fn takes(row: &Row) -> Duration {
     let all = experiments::all().into_iter().filter(|known| told.contains(&known.name));
     let each = all.filter_map(|known| {
         let part = parts.as_ref().map_or(Some(&Part::Whole), |parts| parts.get(known.name))?;
-        Some(certify::takes(&known, part, &deployment, SCALE))
+        Some(certify::takes(&known, part, &deployment, SCALE, &Demands::default()))
     });
     // They run side by side.
     each.max().unwrap_or_default()
