@@ -67,6 +67,10 @@ fn main() -> ExitCode {
         trial("foreign::that_sends_a_megabyte_of_headers_is_judged", python, || misbehaves("huge-headers")),
         trial("foreign::that_is_ready_and_does_not_listen_is_judged", python, || misbehaves("lie-ready")),
         trial("foreign::that_ends_soon_after_its_start_is_judged", python, || misbehaves("end-soon")),
+        trial("reference::whose_resets_are_in_seconds_is_judged", Ok(()), || in_seconds("", 0, Standing::Pass)),
+        trial("reference::that_lies_about_its_resets_in_seconds_is_judged", Ok(()), || {
+            in_seconds("quota.dishonest-reset", 1, Standing::Fail)
+        }),
         trial("envoy::is_certified_in_processes", envoy, move || as_declared(envoys, "process", ENVOY)),
         trial("envoy::is_certified_in_containers", containers, move || as_declared(envoys, "docker", ENVOY)),
         trial("envoy::that_is_missing_is_told_with_the_command_that_fetches_it", Ok(()), missing_binary),
@@ -229,6 +233,20 @@ fn broken(mistake: &str, caught: &'static str) -> Result<(), Failed> {
     let mut expected: BTreeMap<&str, Standing> = TINY.iter().copied().collect();
     expected.insert(caught, Standing::Fail);
     held_to(&ended, 1, &expected)
+}
+
+/// The reference gateway tells its clients of their quota by the standard that is being made, in whole seconds: that is read, and held to the second.
+fn in_seconds(defect: &str, code: i32, standing: Standing) -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let deployment = folder.path().join("seconds.yaml");
+    let text = format!(
+        "version: \"1.0\"\nname: seconds\nprofile: flex-managed\n\
+         gateway: {{adapter: reference, settings: {{rateLimit: draft-08}}, defects: [{defect}]}}\n\
+         sites:\n  - {{name: eu, replicas: 2}}\nquota: {{limit: 40, window: 80s, alignment: first-request}}\n"
+    );
+    std::fs::write(&deployment, text)?;
+    let ended = certify_with(&root(), &deployment.display().to_string(), "process", &["--only", "QUO-08"])?;
+    held_to(&ended, code, &BTreeMap::from([("QUO-08", standing)]))
 }
 
 /// With a clock that is off and no leeway valid tokens are refused: the clock of the script was off, and TOK-07 sees it.

@@ -48,6 +48,9 @@ pub struct Adapter {
     pub live: Option<Probe>,
     /// Status with which over-quota requests are refused.
     pub reject_status: u16,
+    /// What `X-RateLimit-Reset` counts in: no standard says it. `None`: it is not read.
+    #[serde(default)]
+    pub reset_unit: Option<ResetUnit>,
     /// Response header in which a replica names itself.
     pub replica_header: Option<String>,
     /// Response header with the version of the configuration in force.
@@ -68,6 +71,20 @@ pub struct Adapter {
     pub unmet: BTreeMap<String, String>,
     /// Seconds that a replica may take to become ready. Not scaled.
     pub ready_within_s: u32,
+}
+
+/// What a gateway says in `X-RateLimit-Reset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResetUnit {
+    /// Milliseconds to the end of the window (Flex).
+    Ms,
+    /// Seconds to it (Kong, APISIX, Envoy).
+    S,
+    /// The second since the epoch at which it ends (Tyk).
+    Epoch,
+    /// The same as an HTTP date (RFC 9110, section 5.6.7).
+    HttpDate,
 }
 
 /// A replica as a process.

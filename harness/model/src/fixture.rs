@@ -483,6 +483,9 @@ pub struct GatewayConfig {
     pub clients: Vec<Client>,
     /// Status for over-quota requests.
     pub reject_status: u16,
+    /// How clients are told of their quota.
+    #[serde(default)]
+    pub rate_limit: RateLimitHeaders,
     /// Routes that hold without a control plane.
     pub routes: Vec<Route>,
     /// Quota that holds without a control plane.
@@ -567,6 +570,21 @@ pub struct IngressConfig {
     /// Switched-on defects: those of an ingress; it knows those of gateways and does without them.
     #[serde(default)]
     pub defects: Vec<String>,
+}
+
+/// The headers in which a gateway tells a client of its quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateLimitHeaders {
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`, the last in milliseconds.
+    #[default]
+    Flex,
+    /// `RateLimit-Limit`, `-Remaining` and `-Reset`, the last in seconds (draft-ietf-httpapi-ratelimit-headers-03).
+    #[serde(rename = "draft-03")]
+    Draft03,
+    /// `RateLimit-Policy: "default";q=100` and `RateLimit: "default";r=5;t=30`, `t` in seconds (the same draft, since -08).
+    #[serde(rename = "draft-08")]
+    Draft08,
 }
 
 /// Configuration of a probe, which has no control listener: what it is asked comes from the harness.

@@ -83,6 +83,11 @@ impl Client<'_> {
         told.reset.or(told.retry_after).unwrap_or(self.window).min(self.window * 2)
     }
 
+    /// When it has ended for certain, however coarsely that was told.
+    fn over(&self, told: Told) -> Duration {
+        self.left(told) + told.grain + MARGIN
+    }
+
     async fn tell(&self) -> Result<(), LabError> {
         let lab = self.lab;
         lab.mark(QUOTA_WINDOW_MS, &self.key, i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX));
@@ -96,20 +101,20 @@ impl Client<'_> {
         }
         // Half of the window is left: still rejected, and told when to come.
         let (told, _) = self.ask().await;
-        lab.hold(self.left(told) + MARGIN).await?;
+        lab.hold(self.over(told)).await?;
         self.ask().await;
         self.at_once(self.quota).await;
 
         // The next window, its quota spent late, and that of the one after it early.
         let (told, _) = self.ask().await;
-        lab.hold(self.left(told) + MARGIN).await?;
+        lab.hold(self.over(told)).await?;
         let (told, _) = self.ask().await;
-        let (edge, spend) = (self.left(told), self.left(told).mul_f64(0.6));
+        let (over, spend) = (self.over(told), self.left(told).mul_f64(0.6) + told.grain * 2);
         let opened = lab.now();
         lab.hold(spend).await?;
         self.at_once(self.quota).await;
         let spent = Duration::from_nanos(lab.now().saturating_sub(opened));
-        lab.hold(edge.saturating_sub(spent) + MARGIN).await?;
+        lab.hold(over.saturating_sub(spent)).await?;
         self.ask().await;
         self.at_once(self.quota.saturating_add(LAST)).await;
         Ok(())

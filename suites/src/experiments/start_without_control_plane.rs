@@ -92,16 +92,28 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.heal(away).await?;
     }
 
-    if [RESTART_ONE, NEW, RESTART_ALL, WIPE].into_iter().any(|step| lab.wants(step)) {
+    if [RESTART_ONE, NEW, RESTART_ALL].into_iter().any(|step| lab.wants(step)) {
         refused(&lab, &route, &replicas, version).await?;
     }
-    // Whoever started from what was kept has to hear of what comes next.
+    // Whoever started from what was kept has to hear of what comes next: asked of all, before any of them loses it.
     lab.phase("settle", "");
     let next = lab.publish(|_| {}).await?;
+    watch(&lab, &route, &replicas, next, patience(&lab, START), Duration::from_millis(500)).await?;
+    if !(lab.has(Capability::ReplicaDisk) && lab.wants(WIPE)) {
+        return Ok(());
+    }
+    // What is kept is written in the background.
+    lab.hold(Duration::from_millis(300)).await?;
+    let away = wiped(&lab, &route, &first, next).await?;
+    lab.phase("heal", WIPE);
+    for away in away {
+        lab.heal(away).await?;
+    }
+    lab.phase("settle", WIPE);
     watch(&lab, &route, &replicas, next, patience(&lab, START), Duration::from_millis(500)).await
 }
 
-/// The control plane refuses while one replica restarts, a new one comes, all restart, and all have lost what was kept.
+/// The control plane refuses while one replica restarts, a new one comes, and all restart.
 async fn refused(lab: &Lab, route: &str, replicas: &[Replica], version: u32) -> Result<(), LabError> {
     let Some(first) = replicas.first() else { return Ok(()) };
     lab.phase("inject", "refuse");
@@ -127,13 +139,8 @@ async fn refused(lab: &Lab, route: &str, replicas: &[Replica], version: u32) -> 
         start(lab, route, replicas, version).await?;
     }
 
-    let is_wiped = lab.has(Capability::ReplicaDisk) && lab.wants(WIPE);
-    let away = if is_wiped { wiped(lab, route, first, version, away).await? } else { vec![away] };
     lab.phase("heal", "");
-    for away in away {
-        lab.heal(away).await?;
-    }
-    Ok(())
+    lab.heal(away).await
 }
 
 fn network(lab: &Lab, what: NetworkFault) -> Fault {
@@ -174,18 +181,9 @@ async fn store_lost(lab: &Lab, route: &str, replica: Option<&Replica>, version: 
 }
 
 /// All that was kept is lost while the control plane is away in all three ways. Returns the faults that are in place.
-async fn wiped(
-    lab: &Lab,
-    route: &str,
-    first: &Replica,
-    version: u32,
-    refusing: Active,
-) -> Result<Vec<Active>, LabError> {
+async fn wiped(lab: &Lab, route: &str, first: &Replica, version: u32) -> Result<Vec<Active>, LabError> {
     lab.phase("inject", WIPE);
-    // Before the old fault goes the new one is there: nobody gets a configuration in between.
-    let slow = lab.inject(slow(lab)).await?;
-    lab.heal(refusing).await?;
-    let mut away = vec![slow];
+    let mut away = vec![lab.inject(slow(lab)).await?];
     if lab.has(Capability::Peering) {
         wiped_voters(lab, route, version).await?;
     } else {

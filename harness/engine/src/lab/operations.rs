@@ -6,7 +6,7 @@ use super::told::Told;
 use super::topology::{self, FIXTURE_PORT, LinkKey};
 use super::{Lab, LabError};
 use crate::client::{Transport, classify};
-use crate::clock::monotonic_ns;
+use crate::clock::{both, monotonic_ns};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -181,7 +181,7 @@ impl Lab {
         let intended = monotonic_ns();
         let prepared = self.prepare(&call).await;
         let (outcome, transport) = self.send(prepared, intended).await;
-        let told = Told::of(&transport);
+        let told = Told::of(&transport, self.adapter().reset_unit, both().0);
         told.write(self, outcome.op);
         (outcome, told)
     }

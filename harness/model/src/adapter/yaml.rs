@@ -4,7 +4,9 @@
 //! names are undefined is only known when they are rendered.
 
 use super::render::{engine, why};
-use super::{Adapter, ContainerStart, Endpoint, FileCopy, FileTemplate, PEER_PORT, Probe, ProcessStart, Setting};
+use super::{
+    Adapter, ContainerStart, Endpoint, FileCopy, FileTemplate, PEER_PORT, Probe, ProcessStart, ResetUnit, Setting,
+};
 use crate::claim::Capability;
 use crate::deployment::Deployment;
 use crate::deployment::yaml::version;
@@ -28,6 +30,10 @@ const CAPABILITIES: [(&str, Capability); 10] = [
     ("configuration-choice", Capability::ConfigurationChoice),
     ("contracts", Capability::Contracts),
 ];
+
+/// What `X-RateLimit-Reset` may count in.
+const RESET_UNITS: [(&str, ResetUnit); 4] =
+    [("ms", ResetUnit::Ms), ("s", ResetUnit::S), ("epoch", ResetUnit::Epoch), ("http-date", ResetUnit::HttpDate)];
 
 /// The names that templates may use; a test holds them to [`super::render::Context`].
 pub(super) const NAMES: [&str; 18] = [
@@ -196,6 +202,8 @@ fn adapter(
     let reject_status = keys
         .required("rejectStatus", "say with which status over-quota requests are refused", mistakes)
         .and_then(|node| status(node, "rejectStatus", mistakes));
+    let reset_unit =
+        optional(keys.optional("resetUnit"), |node| fields::word(node, "resetUnit", &RESET_UNITS, mistakes));
     let replica_header = optional(keys.optional("replicaHeader"), |node| header(node, "replicaHeader", mistakes));
     let version_header = optional(keys.optional("versionHeader"), |node| header(node, "versionHeader", mistakes));
     let token = optional(keys.optional("token"), |node| endpoint(node, "token", mistakes));
@@ -219,6 +227,7 @@ fn adapter(
         ready: ready?,
         live: live?,
         reject_status: reject_status?,
+        reset_unit: reset_unit?,
         replica_header: replica_header?,
         version_header: version_header?,
         token: token?,

@@ -183,6 +183,8 @@ pub mod told {
     pub const REMAINING: &str = "told-remaining";
     /// Milliseconds to the end of the window.
     pub const RESET_MS: &str = "told-reset-ms";
+    /// That time is told in whole numbers of this: milliseconds; there is none where it is told to the millisecond.
+    pub const GRAIN_MS: &str = "told-grain-ms";
     /// Milliseconds after which to come again.
     pub const RETRY_AFTER_MS: &str = "told-retry-after-ms";
 }

@@ -288,8 +288,8 @@ impl Back {
         let version = u32::try_from(version).unwrap_or_default();
         // Whoever ended, or lost all that was kept and never served since, is the other variants'.
         let never_since = |replica: Name| {
-            let wiped =
-                history.marks(START_VARIANT).filter(|(_, of, variant, _)| *of == replica && *variant == WIPED).last();
+            let before = history.marks(START_VARIANT).take_while(|(at, ..)| *at <= settle.from);
+            let wiped = before.filter(|(_, of, variant, _)| *of == replica && *variant == WIPED).last();
             wiped.is_some_and(|(at, ..)| {
                 let mut served = stream(history, streams::CANARY).filter(|seen| {
                     let valid = seen.asked.target == replica && !seen.asked.credential.must_refuse();

@@ -6,7 +6,7 @@
 use super::marks::QUOTA_WINDOW_MS;
 use super::rounds::{STARVED_NEAR_NS, starved};
 use super::{AT_ONCE, LONE, TOLD};
-use crate::claims::common::{Seen, count, decided_by, doubt, late_doubt, nanos, record_doubt, stream, unless};
+use crate::claims::common::{Seen, count, decided_by, doubt, late_doubt, nanos, record_doubt, seconds, stream, unless};
 use crate::claims::configuration::{telling, words};
 use crate::claims::stalls::Stalls;
 use gatecrash_model::claim::Scope;
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Least number of resets after which a client came back.
 pub(super) const MINIMUM: u64 = 3;
+/// So many grains of what is told must fit into a window: quotas are spent on both sides of an edge, and near enough to it that it is known on which.
+const COARSE: u64 = 8;
 /// A harness later than a tenth of this makes a store that answers in time look lost: then replicas may count by themselves.
 const STEADY: Duration = Duration::from_millis(800);
 
@@ -26,19 +28,22 @@ const STEADY: Duration = Duration::from_millis(800);
 struct Told {
     remaining: Option<u64>,
     reset: Option<u64>,
+    /// By how much the reset may be told too late or too early.
+    grain: u64,
     retry_after: Option<u64>,
 }
 
 /// What was told, by operation; times in ns.
 fn told(history: &History) -> BTreeMap<u32, Told> {
     let mut all: BTreeMap<u32, Told> = BTreeMap::new();
-    for name in [told::REMAINING, told::RESET_MS, told::RETRY_AFTER_MS] {
+    for name in [told::REMAINING, told::RESET_MS, told::GRAIN_MS, told::RETRY_AFTER_MS] {
         for (_, op, value, _) in history.marks(name) {
             let (Ok(op), Ok(value)) = (history.text(op).parse(), u64::try_from(value)) else { continue };
             let told: &mut Told = all.entry(op).or_default();
             match name {
                 told::REMAINING => told.remaining = Some(value),
                 told::RESET_MS => told.reset = Some(value.saturating_mul(1_000_000)),
+                told::GRAIN_MS => told.grain = value.saturating_mul(1_000_000),
                 _ => told.retry_after = Some(value.saturating_mul(1_000_000)),
             }
         }
@@ -111,6 +116,8 @@ struct Found {
     repeated: bool,
     /// The client of which only that the machine stood still explains what was seen.
     excused: Option<Name>,
+    /// Grain and window of a client that was told of resets too coarsely to say anything.
+    too_coarse: Option<(u64, u64)>,
     edge: u64,
     resets: u64,
     remaining: u64,
@@ -155,16 +162,20 @@ impl Found {
         self.remaining_is_true(history, client);
         for (index, (seen, told)) in client.lone.iter().enumerate() {
             let Some(reset) = told.reset else { continue };
-            self.edge_of(client, seen, reset);
+            if told.grain.saturating_mul(COARSE) > client.window {
+                self.too_coarse = Some((told.grain, client.window));
+                continue;
+            }
+            self.edge_of(client, seen, reset, told.grain);
             if !self.rejected(seen) {
                 continue;
             }
             if let Some(retry_after) = told.retry_after
-                && retry_after.saturating_add(self.e) < reset
+                && retry_after.saturating_add(self.e).saturating_add(told.grain) < reset
             {
                 self.broke(history, RETRY, seen, "told to come again before its window ends");
             }
-            self.reset_is_true(history, client, index, reset);
+            self.reset_is_true(history, client, index, (reset, told.grain));
         }
     }
 
@@ -174,7 +185,7 @@ impl Found {
             let (Some(remaining), Some(reset)) = (told.remaining, told.reset) else { continue };
             let alone = client.at_once.partition_point(|it| it.sent < seen.sent)
                 == client.at_once.partition_point(|it| it.sent < next.ended());
-            if !alone || next.ended() >= seen.sent.saturating_add(reset) {
+            if !alone || next.ended() >= seen.sent.saturating_add(reset.saturating_sub(told.grain)) {
                 continue;
             }
             self.remaining = self.remaining.saturating_add(1);
@@ -184,10 +195,11 @@ impl Found {
         }
     }
 
-    /// What came before and after the reset that the rejection at `index` told.
-    fn reset_is_true(&mut self, history: &History, client: &Client<'_>, index: usize, reset: u64) {
+    /// What came before and after the reset that the rejection at `index` told, to the grain.
+    fn reset_is_true(&mut self, history: &History, client: &Client<'_>, index: usize, (reset, grain): (u64, u64)) {
         let Some((told_by, _)) = client.lone.get(index) else { return };
-        let (earliest, latest) = (told_by.sent.saturating_add(reset), told_by.ended().saturating_add(reset));
+        let earliest = told_by.sent.saturating_add(reset).saturating_sub(grain);
+        let latest = told_by.ended().saturating_add(reset).saturating_add(grain);
         let later = client.lone.get(index.saturating_add(1)..).unwrap_or_default();
         // One is enough to tell: those between a rejection and the next are looked at by the next.
         if let Some((next, _)) = later.first()
@@ -202,7 +214,9 @@ impl Found {
             self.broke(history, LATE, back, "came after the time that it was told");
             return;
         }
-        let Some(until) = told.reset.map(|reset| back.sent.saturating_add(reset)) else { return };
+        let Some(until) = told.reset.map(|reset| back.sent.saturating_add(reset.saturating_sub(told.grain))) else {
+            return;
+        };
         let from = client.at_once.partition_point(|it| it.sent < back.ended());
         let burst = client.at_once.get(from..).unwrap_or_default();
         let inside = burst.iter().take_while(|it| it.sent < until).filter(|it| it.ended() < until);
@@ -234,8 +248,8 @@ impl Found {
     }
 
     /// Admitted within half a window before and after an edge that was told: less of both for what is not known of the edge.
-    fn edge_of(&mut self, client: &Client<'_>, seen: &Seen<'_>, reset: u64) {
-        let half = client.window / 2;
+    fn edge_of(&mut self, client: &Client<'_>, seen: &Seen<'_>, reset: u64, grain: u64) {
+        let half = (client.window / 2).saturating_sub(grain);
         let from = seen.ended().saturating_add(reset).saturating_sub(half);
         let to = seen.sent.saturating_add(reset).saturating_add(half);
         let before = |at: u64| client.arrived.partition_point(|arrived| *arrived < at);
@@ -262,6 +276,7 @@ pub(super) fn quo_08(scope: &Scope<'_>) -> Verdict {
         starved: false,
         repeated: false,
         excused: None,
+        too_coarse: None,
         edge: 0,
         resets: 0,
         remaining: 0,
@@ -306,6 +321,15 @@ pub(super) fn quo_08(scope: &Scope<'_>) -> Verdict {
         return Verdict::Violated(Counterexample { explanation: words.join("; "), events, samples, numbers });
     }
     let few = |text: &str| Some(Reason::new("too-few-samples", text));
+    if let Some((grain, window)) = found.too_coarse {
+        let (grain, window) = (seconds(grain), seconds(window));
+        return Verdict::Inconclusive(Reason::new(
+            "too-few-samples",
+            format!(
+                "resets are told in whole numbers of {grain} s, and a window lasts {window} s: too coarse to say anything; at a larger scale, or with a longer window, it would not be"
+            ),
+        ));
+    }
     let missing = if found.remaining == 0 {
         few("no answer told how much remains, or none was followed by another request in its window")
     } else if found.restored == 0 {

@@ -19,6 +19,8 @@ struct Wrong {
     /// Admitted of the burst after a reset.
     restored: Option<u64>,
     status: Option<u16>,
+    /// Resets are told in whole numbers of this many milliseconds, rounded up; 0 for each millisecond.
+    grain_ms: u64,
 }
 
 fn lone(key: &str) -> Operation<String> {
@@ -28,7 +30,11 @@ fn lone(key: &str) -> Operation<String> {
 fn tell(history: &mut HistoryBuilder, op: u32, remaining: u64, reset_ms: u64, wrong: Wrong) {
     let subject = op.to_string();
     history.mark(told::REMAINING, &subject, i64::try_from(remaining).unwrap());
-    history.mark(told::RESET_MS, &subject, i64::try_from(reset_ms.saturating_sub(wrong.reset_ms)).unwrap());
+    let reset_ms = reset_ms.saturating_sub(wrong.reset_ms).next_multiple_of(wrong.grain_ms.max(1));
+    history.mark(told::RESET_MS, &subject, i64::try_from(reset_ms).unwrap());
+    if wrong.grain_ms > 0 {
+        history.mark(told::GRAIN_MS, &subject, i64::try_from(wrong.grain_ms).unwrap());
+    }
 }
 
 /// Three clients with Q = 100 in 10 s: the quota is spent, the client comes back after what it is told, and all of Q is there.
@@ -50,7 +56,8 @@ fn history(wrong: Wrong) -> HistoryBuilder {
             let op = history.rejected(lone(key), wrong.status.unwrap_or(429));
             tell(&mut history, op, 0, 16_000 - at, wrong);
         }
-        let back = from + 16_200 - wrong.reset_ms;
+        // Who is told in seconds comes when the window has ended for certain.
+        let back = from + if wrong.grain_ms > 0 { 17_800 } else { 16_200 - wrong.reset_ms };
         history.at_ms(back);
         let op = if wrong.reset_ms > 200 { history.rejected(lone(key), 429) } else { history.ok(lone(key)) };
         tell(&mut history, op, 99, 10_000, wrong);
@@ -99,6 +106,26 @@ fn each_lie_breaks_it() {
     tell(&mut retry, op, 0, 3_000, Wrong::default());
     retry.mark(told::RETRY_AFTER_MS, &op.to_string(), 1_000);
     assert!(explanation(&verdict(retry)).contains("before its window ends"));
+}
+
+#[test]
+fn what_is_told_in_seconds_is_held_to_the_second() {
+    let coarse = Wrong { grain_ms: 1_000, ..Wrong::default() };
+    assert_eq!(verdict(history(coarse)).observed(), Observed::Holds);
+    let late = verdict(history(Wrong { reset_ms: 1_000, ..coarse }));
+    assert!(explanation(&late).contains("came after the time that it was told"), "{late:?}");
+    // Half a second before a reset that is told in seconds, the window may be over.
+    let admitted = |at_ms| {
+        let mut early = history(coarse);
+        early.at_ms(at_ms).ok(lone("a"));
+        verdict(early)
+    };
+    assert!(explanation(&admitted(16_000)).contains("the window goes on"));
+    assert_ne!(admitted(16_900).observed(), Observed::Violated);
+    let short = verdict(history(Wrong { grain_ms: 2_000, ..coarse }));
+    let told = reason(&short);
+    assert_eq!(told.0, "too-few-samples");
+    assert!(told.1.contains("whole numbers of 2 s, and a window lasts 10 s"), "{}", told.1);
 }
 
 #[test]
