@@ -290,8 +290,15 @@ async fn pressed() {
     docker.start(&network, &Component { program: foreign, ..component("eu-9") }).await.expect("a container");
     for name in ["eu-1", "eu-9"] {
         docker.press(&network, name, 100).await.expect("pressure");
-        let (periods, throttled) = counted(&docker, &network, name).await;
-        assert!(periods >= 2 && throttled * 2 > periods, "`{name}`: {throttled} of {periods}");
+        // A burner has to start, and on a machine that is kept busy it gets less than its limit at first.
+        let mut seen = (0, 0);
+        for _ in 0..20 {
+            seen = counted(&docker, &network, name).await;
+            if seen.0 >= 2 && seen.1 * 2 > seen.0 {
+                break;
+            }
+        }
+        assert!(seen.0 >= 2 && seen.1 * 2 > seen.0, "`{name}`: {} of {}", seen.1, seen.0);
         docker.release(&network, name).await.expect("a release");
         assert_eq!(counted(&docker, &network, name).await.1, 0, "`{name}`");
         assert_eq!(docker.state(&network, name).await, State::Running);

@@ -110,6 +110,17 @@ async fn counted(runtime: &ProcessRuntime, network: &Network, name: &str) -> Opt
     Some((after.periods - before.periods, after.throttled - before.throttled))
 }
 
+/// Whether its time is used up in most of the periods, soon: a burner has to start, and on a machine that is kept busy it gets less than its limit at first.
+async fn is_used_up(runtime: &ProcessRuntime, network: &Network, name: &str) -> bool {
+    for _ in 0..25 {
+        let (periods, throttled) = counted(runtime, network, name).await.unwrap();
+        if periods >= 2 && throttled * 2 > periods {
+            return true;
+        }
+    }
+    false
+}
+
 #[tokio::test]
 async fn a_pressed_component_shares_what_there_is_until_it_is_released() {
     let folder = tempfile::tempdir().unwrap();
@@ -126,8 +137,7 @@ async fn a_pressed_component_shares_what_there_is_until_it_is_released() {
     assert_eq!(counted(&runtime, &network, "eu-1").await, None, "it has no limit");
     runtime.press(&network, "eu-1", 100).await.unwrap();
     assert_eq!(left(), 1);
-    let (periods, throttled) = counted(&runtime, &network, "eu-1").await.unwrap();
-    assert!(periods >= 2 && throttled * 2 > periods, "{throttled} of {periods}");
+    assert!(is_used_up(&runtime, &network, "eu-1").await);
     let inside = |name: &str| std::fs::read_to_string(format!("/proc/{}/cgroup", runtime.pid(&network, name).unwrap()));
     assert!(inside("eu-1").unwrap().contains("rproctsp1-lab-eu-1"));
     runtime.release(&network, "eu-1").await.unwrap();
