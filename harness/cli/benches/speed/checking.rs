@@ -134,7 +134,8 @@ fn grow(mut record: RunRecord, saved: &[History], wanted: usize) -> (RunRecord, 
 /// Each operation so many times; each copy has clients of its own, so that what is counted of a client stays as it was.
 fn multiplied(history: &History, times: u32) -> History {
     let issued = history.name(ISSUED);
-    let told = [told::CLOSES, told::REMAINING, told::RESET_MS, told::RETRY_AFTER_MS].map(|name| history.name(name));
+    let told = [told::CLOSES, told::REMAINING, told::RESET_MS, told::GRAIN_MS, told::RETRY_AFTER_MS];
+    let told = told.map(|name| history.name(name));
     let offered = history.name(OFFERED);
     let mut names = history.names().clone();
     let keys = keys(history, &mut names, times);
@@ -145,27 +146,13 @@ fn multiplied(history: &History, times: u32) -> History {
     for event in history.events() {
         let at = event.at;
         // What is no operation's is there once, but for marks of one operation or one client.
-        let copies = match event.kind {
-            EventKind::Invoked { op, .. } | EventKind::Arrived { op, .. } | EventKind::Recorded { op, .. }
-                if op == 0 =>
-            {
-                1
-            }
-            EventKind::Invoked { .. }
-            | EventKind::Completed { .. }
-            | EventKind::Arrived { .. }
-            | EventKind::Recorded { .. } => times,
-            EventKind::Mark { name, subject, .. } if told.contains(&Some(name)) || keys.contains_key(&subject) => times,
-            EventKind::Mark { .. }
-            | EventKind::Fault { .. }
-            | EventKind::Phase { .. }
-            | EventKind::Replica { .. }
-            | EventKind::Contact { .. }
-            | EventKind::Gap { .. }
-            | EventKind::Late { .. }
-            | EventKind::Note { .. }
-            | EventKind::End => 1,
-        };
+        let is_operation = matches!(
+            event.kind,
+            EventKind::Invoked { op, .. } | EventKind::Completed { op, .. } | EventKind::Arrived { op, .. } | EventKind::Recorded { op, .. }
+                if op != 0
+        );
+        let is_of_one = matches!(event.kind, EventKind::Mark { name, subject, .. } if told.contains(&Some(name)) || keys.contains_key(&subject));
+        let copies = if is_operation || is_of_one { times } else { 1 };
         for copy in 0..copies {
             let kind = match event.kind {
                 EventKind::Invoked { op, process, late_us, mut operation } if op != 0 => {

@@ -82,7 +82,7 @@ pub(super) async fn prove(
     network: &Network,
     addresses: &[(String, IpAddr, u16)],
 ) -> Result<(), RuntimeError> {
-    let dialled = join_all(addresses.iter().map(|(name, address, port)| dial(name, *address, *port))).await;
+    let dialled = join_all(addresses.iter().map(|component| dial(component, DIAL_WITHIN))).await;
     dialled.into_iter().collect::<Result<Vec<()>, RuntimeError>>()?;
     probe(runtime, network, addresses).await
 }
@@ -93,13 +93,13 @@ pub(super) async fn prove_again(
     network: &Network,
     addresses: &[(String, IpAddr, u16)],
 ) -> Result<Vec<String>, RuntimeError> {
-    let dialled = addresses.iter().map(|component| async {
-        let (name, address, port) = component;
-        let connected = tokio::time::timeout(AGAIN_WITHIN, TcpStream::connect((*address, *port))).await;
-        tracing::debug!(name, ?connected, "dialled again");
-        matches!(connected, Ok(Ok(_))).then(|| component.clone())
-    });
-    let listening: Vec<(String, IpAddr, u16)> = join_all(dialled).await.into_iter().flatten().collect();
+    let dialled = join_all(addresses.iter().map(|component| dial(component, AGAIN_WITHIN))).await;
+    let listening: Vec<(String, IpAddr, u16)> = addresses
+        .iter()
+        .zip(dialled)
+        .filter(|(_, dialled)| dialled.is_ok())
+        .map(|(component, _)| component.clone())
+        .collect();
     probe(runtime, network, &listening).await?;
     Ok(listening.into_iter().map(|(name, ..)| name).collect())
 }
@@ -182,13 +182,13 @@ async fn unasked(runtime: &DockerRuntime, network: &Network, seen: &str) -> Runt
     RuntimeError::Start { component: PROBE.to_owned(), seen }
 }
 
-async fn dial(name: &str, address: IpAddr, port: u16) -> Result<(), RuntimeError> {
-    let seen = match tokio::time::timeout(DIAL_WITHIN, TcpStream::connect((address, port))).await {
+async fn dial((name, address, port): &(String, IpAddr, u16), within: Duration) -> Result<(), RuntimeError> {
+    let seen = match tokio::time::timeout(within, TcpStream::connect((*address, *port))).await {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {} s", DIAL_WITHIN.as_secs()),
+        Err(_) => format!("no answer within {} ms", within.as_millis()),
     };
-    Err(RuntimeError::Unreachable { component: name.to_owned(), address: format!("{address}:{port}"), seen })
+    Err(RuntimeError::Unreachable { component: name.clone(), address: format!("{address}:{port}"), seen })
 }
 
 #[cfg(test)]
