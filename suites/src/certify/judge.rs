@@ -11,7 +11,7 @@ use gatecrash_model::series::Series;
 use gatecrash_model::stats::upper_bound_without_failures;
 use gatecrash_model::verdict::{Declared, Number, Observed, Reason, Standing};
 use gatecrash_model::{Claim, ClaimId, Deployment, History, Verdict};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
@@ -220,6 +220,12 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
         .iter()
         .filter_map(|history| Some((history.experiment(), claims::busy::overloaded(history)?)))
         .collect();
+    let interrupted: BTreeSet<&str> = record
+        .experiments
+        .iter()
+        .filter(|experiment| experiment.problem.as_deref() == Some(RunRecord::INTERRUPTED))
+        .map(|experiment| experiment.name.as_str())
+        .collect();
     for claim in &mut record.claims {
         claim.verdict = finite(if claim.declared == Declared::NotApplicable {
             Verdict::NotApplicable(Reason::new("not-applicable", claim.declared_source.clone()))
@@ -234,15 +240,18 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
                 scale: record.scale,
                 histories: &read,
             };
-            let problem = record
-                .experiments
-                .iter()
-                .filter(|experiment| claim.experiments.contains(&experiment.name))
-                .find_map(|experiment| {
-                    experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
-                });
+            let of_claim = |experiment: &&ExperimentRecord| claim.experiments.contains(&experiment.name);
+            let problem = record.experiments.iter().filter(of_claim).find_map(|experiment| {
+                experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
+            });
+            let is_whole = |history: &&&History| !interrupted.contains(history.experiment());
+            let broken_off = read.iter().find(|history| !is_whole(history)).map(|history| history.experiment());
             let overloaded = read.iter().find_map(|history| overloaded.get(history.experiment()));
-            let verdict = claims::busy::excused(known.on_busy_machine, (known.check)(&scope), overloaded);
+            let seen = spared((known.check)(&scope), broken_off, || {
+                let whole: Vec<&History> = read.iter().filter(is_whole).copied().collect();
+                (known.check)(&Scope { histories: &whole, ..scope })
+            });
+            let verdict = claims::busy::excused(known.on_busy_machine, seen, overloaded);
             let verdict = bounded(verdict);
             doubted(missed(verdict, &claim.experiments, &record.left_out), problem, doubt)
         } else {
@@ -304,6 +313,17 @@ fn doubted(verdict: Verdict, problem: Option<String>, damage: Option<&String>) -
     }
 }
 
+/// A story that we broke off ourselves accuses nobody: what was waited for might have come. What the `others` show of the claim is shown.
+fn spared(verdict: Verdict, interrupted: Option<&str>, others: impl FnOnce() -> Verdict) -> Verdict {
+    let (Verdict::Violated(seen), Some(name)) = (&verdict, interrupted) else { return verdict };
+    let of_others = others();
+    if of_others.observed() == Observed::Violated {
+        return of_others;
+    }
+    let text = format!("experiment `{name}`: {}; seen until then: {}", RunRecord::INTERRUPTED, seen.explanation);
+    Verdict::inconclusive("cut-short", text)
+}
+
 /// JSON has no infinity; a record must read back as it was written.
 fn finite(mut verdict: Verdict) -> Verdict {
     let numbers = match &mut verdict {
@@ -357,6 +377,21 @@ mod tests {
         assert_eq!(lateness(&[history("a", &[])]), "harness: never seen to be late by 20 ms or more");
         let both = [history("a", &[21_000, 45_900]), history("b", &[30_000])];
         assert_eq!(lateness(&both), "harness: at most 45 ms late (`a`)");
+    }
+
+    #[test]
+    fn a_story_that_was_interrupted_accuses_nobody_and_hides_nothing_that_others_show() {
+        let violated = |words: &str| {
+            Verdict::Violated(Counterexample { explanation: words.to_owned(), ..Counterexample::default() })
+        };
+        let holds = || Verdict::Holds(Evidence::default());
+        assert_eq!(spared(violated("x"), None, || panic!("all were told whole")), violated("x"));
+        assert_eq!(spared(holds(), Some("a"), || panic!("nobody is accused")), holds());
+        assert_eq!(spared(violated("x"), Some("a"), || violated("y")), violated("y"));
+        let text = "experiment `a`: interrupted; seen until then: x";
+        for others in [holds(), Verdict::inconclusive("no-history", "")] {
+            assert_eq!(spared(violated("x"), Some("a"), || others.clone()), Verdict::inconclusive("cut-short", text));
+        }
     }
 
     fn left(experiment: &str, steps: &[&str]) -> LeftOut {

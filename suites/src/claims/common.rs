@@ -6,7 +6,7 @@
 use super::pace::Paces;
 use gatecrash_model::history::event::mark;
 use gatecrash_model::history::{EventKind, FaultStage, OperationView};
-use gatecrash_model::operation::{Answer, Effect, Operation};
+use gatecrash_model::operation::{Answer, Effect, Indefinite, Operation};
 use gatecrash_model::stats::quantile;
 use gatecrash_model::verdict::{Number, Reason, Verdict};
 use gatecrash_model::{History, Name};
@@ -261,7 +261,7 @@ pub(crate) struct Seen<'h> {
     pub(crate) asked: &'h Operation<Name>,
     /// When it was sent, ns.
     pub(crate) sent: u64,
-    /// When it ended, how, what the client saw; `None` if it never did.
+    /// When it ended, how, what the client saw; `None` if it never did, or was given up.
     pub(crate) outcome: Option<(u64, Effect, &'h Answer<Name>)>,
     /// When it arrived at the upstream, ns; `None` if it was not admitted.
     pub(crate) arrived: Option<u64>,
@@ -272,6 +272,11 @@ impl Seen<'_> {
     pub(crate) fn latency_ms(&self, history: &History) -> Option<f64> {
         let (ended, ..) = self.outcome?;
         Some(ms(ended.saturating_sub(self.view.intended_at(history.events()))))
+    }
+
+    /// Whether nobody waited for its answer any more: the story ended, by itself or not, before it came. What its gateway would have done is not known.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.outcome.is_none()
     }
 
     /// Status that the client saw; 0 if none.
@@ -298,7 +303,7 @@ pub(crate) fn stream<'h>(history: &'h History, stream: &str) -> impl Iterator<It
             view,
             asked,
             sent: view.sent_at(events),
-            outcome: view.outcome(events),
+            outcome: view.outcome(events).filter(|(_, effect, _)| *effect != Effect::Unknown(Indefinite::Abandoned)),
             arrived: view.arrival(events).map(|(at, _)| at),
         })
     })
@@ -351,8 +356,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Adds one operation.
+    /// Adds one operation, but for one that was given up.
     pub(crate) fn add(&mut self, history: &History, seen: &Seen<'_>) {
+        if seen.is_given_up() {
+            return;
+        }
         self.sent = self.sent.saturating_add(1);
         if seen.outcome.is_some_and(|(_, _, answer)| answer.is_success()) {
             self.succeeded = self.succeeded.saturating_add(1);
@@ -557,6 +565,25 @@ mod tests {
         latencies.add(None);
         assert_eq!(latencies.p95(), Some(f64::INFINITY));
         assert_eq!(latencies.len(), 21);
+    }
+
+    #[test]
+    fn what_was_given_up_is_no_failure_and_what_was_waited_for_is() {
+        let asked = || call("traffic", "eu-1", "plain", "a");
+        let mut history = HistoryBuilder::new("x");
+        history.at_ms(1).ok(asked());
+        for (ms, why) in [(2, Indefinite::Abandoned), (3, Indefinite::Timeout), (4, Indefinite::Broken)] {
+            history.at_ms(ms).operation(asked(), Some((Effect::Unknown(why), Answer::default())), true);
+        }
+        history.at_ms(5).operation(asked(), None, true);
+        let history = history.build();
+        let (mut service, mut failures) = (Service::default(), crate::claims::draining::Failures::default());
+        for seen in stream(&history, "traffic") {
+            service.add(&history, &seen);
+            failures.add(&history, &seen);
+        }
+        assert_eq!((service.sent, service.succeeded), (3, 1));
+        assert_eq!((failures.asked, failures.failed), (3, 2));
     }
 
     #[test]

@@ -20,8 +20,11 @@ pub(crate) struct Paces {
 }
 
 impl Paces {
-    /// Adds one, whatever its answer.
+    /// Adds one, whatever its answer, but for one that was given up.
     pub(crate) fn add(&mut self, history: &History, seen: &Seen<'_>) {
+        if seen.is_given_up() {
+            return;
+        }
         let took = seen.latency_ms(history);
         self.all.add(took);
         if history.calm().is_calm(seen.view.intended_at(history.events())) {

@@ -28,12 +28,12 @@ pub(crate) struct Sample {
     pub(crate) event: usize,
 }
 
-/// The samples that asked for anything, in order of their starts.
+/// The samples that asked for anything, in order of their starts; none of which a request was given up.
 pub(crate) fn samples(history: &History) -> Vec<Sample> {
-    let mut begun: BTreeMap<Name, Vec<(Sample, u64)>> = BTreeMap::new();
+    let mut begun: BTreeMap<Name, Vec<(Sample, Option<u64>)>> = BTreeMap::new();
     for (at, replica, _, event) in history.marks(SAMPLE) {
         let sample = Sample { replica, from: at, to: at, good: true, failed_at: None, event };
-        begun.entry(replica).or_default().push((sample, 0));
+        begun.entry(replica).or_default().push((sample, Some(0)));
     }
     for seen in stream(history, SERVING) {
         let Some(of_replica) = begun.get_mut(&seen.asked.target) else { continue };
@@ -41,7 +41,7 @@ pub(crate) fn samples(history: &History) -> Vec<Sample> {
         let Some((sample, asked)) = number.checked_sub(1).and_then(|number| of_replica.get_mut(number)) else {
             continue;
         };
-        *asked = asked.saturating_add(1);
+        *asked = asked.filter(|_| !seen.is_given_up()).map(|asked| asked.saturating_add(1));
         let status = seen.status();
         let right = if seen.asked.verb != Verb::Call {
             false
@@ -50,9 +50,8 @@ pub(crate) fn samples(history: &History) -> Vec<Sample> {
         } else {
             (200..300).contains(&status)
         };
-        match seen.outcome {
-            Some((ended, ..)) => sample.to = sample.to.max(ended),
-            None => sample.good = false,
+        if let Some((ended, ..)) = seen.outcome {
+            sample.to = sample.to.max(ended);
         }
         if !right {
             sample.good = false;
@@ -62,7 +61,7 @@ pub(crate) fn samples(history: &History) -> Vec<Sample> {
             }
         }
     }
-    let asked = begun.into_values().flatten().filter(|(_, asked)| *asked > 0);
+    let asked = begun.into_values().flatten().filter(|(_, asked)| asked.is_some_and(|asked| asked > 0));
     let mut all: Vec<Sample> = asked.map(|(sample, _)| sample).collect();
     all.sort_by_key(|sample| (sample.from, sample.replica));
     all
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_good_if_every_answer_is_right() {
+    fn a_sample_is_good_if_every_answer_is_right_and_none_if_one_was_not_waited_for() {
         let mut history = HistoryBuilder::new("x");
         let plain = || call(SERVING, "eu-1", "plain", "client-1");
         let without = || with(plain(), Credential::Missing);
@@ -100,12 +99,10 @@ mod tests {
         history.ok(plain());
         history.gateway_error(without(), 503);
         begin(&mut history, 50, "eu-1");
-        history.operation(plain(), None, true);
+        history.ok(plain());
+        history.operation(without(), None, false);
         let history = history.build();
-        assert_eq!(
-            told(&history),
-            [(10, 11, true), (20, 22, false), (30, 31, false), (40, 41, false), (50, 50, false)]
-        );
+        assert_eq!(told(&history), [(10, 11, true), (20, 22, false), (30, 31, false), (40, 41, false)]);
         assert_eq!(samples(&history)[1].failed_at, Some(21_000_000));
     }
 

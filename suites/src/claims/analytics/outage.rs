@@ -65,22 +65,26 @@ impl Bounds {
     }
 }
 
-/// The losses of each replica of the site in each outage, with the outage.
-fn losses(all: &[Call], site: Name, outages: &[Outage]) -> Vec<(Outage, Name, Loss)> {
+/// The losses of each replica of the site in each outage, with the outage. Until the story is `over` only that is lost which is older than a whole batch that
+/// was recorded.
+fn losses(all: &[Call], site: Name, outages: &[Outage], (bounds, over): (Bounds, bool)) -> Vec<(Outage, Name, Loss)> {
     let mut replicas: Vec<Name> = all.iter().filter(|call| call.site == site).map(|call| call.replica).collect();
     replicas.sort_unstable();
     replicas.dedup();
     let mut found = Vec::new();
     for replica in replicas {
         let own: Vec<&Call> = all.iter().filter(|call| call.site == site && call.replica == replica).collect();
+        let recorded = own.iter().rev().filter(|call| call.is_recorded());
+        let batch_before = || recorded.map(|call| call.sent).nth(usize::try_from(bounds.batch).unwrap_or(usize::MAX));
+        let due = if over { u64::MAX } else { batch_before().unwrap_or_default() };
         // What was sent before that is another outage's.
         let mut since = 0;
         for outage in outages {
             let told = own.iter().map(|call| call.recorded).filter(|at| (outage.healed..u64::MAX).contains(at)).min();
             let until = told.unwrap_or(u64::MAX);
-            let to = outage.settle.map_or(until, |settle| settle.to);
-            found.push((*outage, replica, loss(&own, (since, to), outage.from, until)));
-            since = to;
+            let Some(settle) = outage.settle else { continue };
+            found.push((*outage, replica, loss(&own, (since, settle.to.min(due)), outage.from, until)));
+            since = settle.to;
         }
     }
     found
@@ -292,9 +296,14 @@ fn read<'h>(scope: &'h Scope<'_>) -> Result<Read<'h>, Verdict> {
     let bounds = Bounds::of(scope).ok_or_else(|| few("the deployment has no analytics"))?;
     let phases = phases(history);
     let (outages, unseen) = outages(history, &phases);
-    let losses = losses(&calls(scope, history).all, site, &outages);
+    let over = phases.iter().any(|phase| history.text(phase.phase) == "end");
+    let losses = losses(&calls(scope, history).all, site, &outages, (bounds, over));
     let calls = losses.iter().fold(0_u64, |sum, (_, _, loss)| sum.saturating_add(loss.calls));
-    let missing = unseen.first().map(|when| format!("it was never seen: {when}")).or_else(|| {
+    let unsettled = outages.iter().find(|outage| outage.settle.is_none());
+    let unseen = unseen.first().map(|when| format!("it was never seen: {when}"));
+    let unseen =
+        unseen.or_else(|| unsettled.map(|outage| format!("what came after was not seen to its end: {}", outage.when)));
+    let missing = unseen.or_else(|| {
         let overrun = losses.iter().any(|(.., loss)| bounds.is_overrun(loss.calls));
         (!overrun).then(|| {
             format!("in no outage was a buffer of {} calls full: what is lost then was not seen", bounds.buffer)

@@ -121,7 +121,7 @@ pub(super) struct Outage {
     pub(super) when: &'static str,
     /// While it lasts.
     pub(super) hold: Phase,
-    /// After it, when calls are told of again.
+    /// After it, when calls are told of again; `None` if that was not seen to its end: then nobody can tell what is lost.
     pub(super) settle: Option<Phase>,
     /// When analytics were away, ns.
     pub(super) from: u64,
@@ -140,10 +140,11 @@ pub(super) fn outages(history: &History, phases: &[Phase]) -> (Vec<Outage>, Vec<
             let of = faults.iter().find(|fault| (inject.from..=hold.from).contains(&fault.from))?;
             Some((hold, of.from, of.healed?))
         });
+        // In the last phase of a story that was cut something may still be about to be recorded.
+        let settle = phase(history, phases, "settle", variant);
+        let settle = settle.filter(|settle| phases.iter().any(|next| next.from >= settle.to));
         match fault {
-            Some((hold, from, healed)) => {
-                seen.push(Outage { when, hold, settle: phase(history, phases, "settle", variant), from, healed });
-            }
+            Some((hold, from, healed)) => seen.push(Outage { when, hold, settle, from, healed }),
             None => missing.push(when),
         }
     }

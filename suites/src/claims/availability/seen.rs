@@ -28,16 +28,17 @@ pub(super) struct Asked {
     pub(super) event: usize,
 }
 
-/// All requests of the clients, in the order in which they should have been sent.
+/// All requests of the clients that were not given up, in the order in which they should have been sent.
 pub(super) fn requests(history: &History) -> Vec<Asked> {
     requests_of(history, &[streams::TRAFFIC])
 }
 
-/// The requests of these streams, in the order in which they should have been sent.
+/// Those of these streams, in the order in which they should have been sent.
 pub(super) fn requests_of(history: &History, names: &[&str]) -> Vec<Asked> {
     let mut all: Vec<Asked> = names
         .iter()
         .flat_map(|name| stream(history, name))
+        .filter(|seen| !seen.is_given_up())
         .map(|seen| Asked {
             at: seen.view.intended_at(history.events()),
             ended: seen.ended(),

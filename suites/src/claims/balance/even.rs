@@ -42,6 +42,9 @@ impl Shares {
     }
 
     fn add(&mut self, history: &History, seen: &Seen<'_>) {
+        if seen.is_given_up() {
+            return;
+        }
         self.sent = self.sent.saturating_add(1);
         let named = seen.outcome.map(|(_, _, answer)| answer.replica);
         let Some(at) = self.replicas.iter().position(|(_, name, _)| name.is_some() && *name == named) else { return };

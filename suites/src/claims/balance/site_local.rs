@@ -51,6 +51,9 @@ impl Remote {
         for seen in stream(history, REMOTE) {
             let at = seen.view.intended_at(history.events());
             let Some(phase) = within.iter().find(|phase| (phase.from..phase.to).contains(&at)) else { continue };
+            if seen.is_given_up() {
+                continue;
+            }
             found.service.add(history, &seen);
             found.latencies.add(seen.latency_ms(history));
             if !answered(&seen) {

@@ -177,7 +177,7 @@ fn loss(
     let (mut service, mut arrived) = (Service::default(), 0_u64);
     let (mut failed, mut answered) = (Offences::default(), false);
     for seen in stream(history, streams::CACHED) {
-        if !(part.from..part.to).contains(&seen.view.intended_at(history.events())) {
+        if !(part.from..part.to).contains(&seen.view.intended_at(history.events())) || seen.is_given_up() {
             continue;
         }
         service.add(history, &seen);

@@ -53,7 +53,7 @@ impl Stretch {
                 }
                 if refused {
                     found.canaries = found.canaries.saturating_add(u64::from(seen.status() != 0));
-                } else {
+                } else if !seen.is_given_up() {
                     found.service.add(history, &seen);
                     tells |= !seen.outcome.is_some_and(|(_, _, answer)| answer.is_success());
                     if name == streams::TRAFFIC {

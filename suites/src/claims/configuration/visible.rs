@@ -119,7 +119,7 @@ impl Tally {
     /// How the traffic for a route that no change touches did since the first change.
     fn read_untouched(&mut self, history: &History, from: u64, lives: &Lives) {
         let mut windows: BTreeMap<Name, Vec<(u64, u64)>> = BTreeMap::new();
-        for seen in stream(history, streams::TRAFFIC).filter(|seen| seen.sent >= from) {
+        for seen in stream(history, streams::TRAFFIC).filter(|seen| seen.sent >= from && !seen.is_given_up()) {
             let target = seen.asked.target;
             let windows = windows.entry(target).or_insert_with(|| lives.not_ready_windows(target));
             if touches(windows, seen.sent, seen.ended().min(seen.sent.saturating_add(LONGEST))) {

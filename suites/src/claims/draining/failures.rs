@@ -27,8 +27,11 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// Adds a request.
+    /// Adds a request, but for one that was given up.
     pub(crate) fn add(&mut self, history: &History, seen: &Seen<'_>) {
+        if seen.is_given_up() {
+            return;
+        }
         self.asked = self.asked.saturating_add(1);
         if seen.outcome.is_some_and(|(_, _, answer)| answer.is_success()) {
             return;

@@ -2,7 +2,7 @@
 
 use super::UPSTREAM_CUT;
 use crate::claims::common::{
-    Phase, decided_by, doubt, judged, late_doubt, phase, phases, record_doubt, steady, stream, unless,
+    Phase, decided_by, doubt, end_of, judged, late_doubt, ms, phase, phases, record_doubt, steady, stream, unless,
 };
 use crate::claims::configuration::Stretch;
 use crate::claims::configuration::{telling, words};
@@ -33,7 +33,8 @@ pub(crate) fn stall(history: &History, within: &[Phase], allowed_ms: f64) -> (f6
         if !within.iter().any(|phase| (phase.from..phase.to).contains(&at)) {
             continue;
         }
-        let took = seen.latency_ms(history).unwrap_or(f64::INFINITY);
+        // One that was given up took at least as long as it was waited for.
+        let took = seen.latency_ms(history).unwrap_or_else(|| ms(end_of(history).saturating_sub(at)));
         longest = longest.max(took);
         if took > allowed_ms && first.is_none() {
             first = Some((words(history, &seen), history.reference(telling(&seen))));

@@ -37,6 +37,8 @@ struct Probe {
     /// When the version was published, and which; `None` if none was.
     published: Option<(u64, u32)>,
     to: u64,
+    /// Whether it came to its end: what is not there yet says nothing where the story was cut.
+    ended: bool,
     /// Replicas that were asked, and when each first answered with the version.
     replicas: Vec<(Name, Option<u64>)>,
     answers: u64,
@@ -72,13 +74,15 @@ fn probes(history: &History) -> Vec<Probe> {
     for (index, (at, variant, value, event)) in marks.iter().enumerate() {
         // Negative: no probe was under way.
         let Ok(latency_us) = u64::try_from(*value) else { continue };
-        let to = marks.get(index.saturating_add(1)).map_or(end_of(history), |(next, ..)| *next);
+        let next = marks.get(index.saturating_add(1)).map(|(next, ..)| *next);
+        let to = next.unwrap_or_else(|| end_of(history));
         let published = history
             .marks(mark::PUBLISHED)
             .find(|(published, ..)| (*at..to).contains(published))
             .map(|(published, _, version, _)| (published, u32::try_from(version).unwrap_or(0)));
         let variant = *variant;
-        let mut probe = Probe { variant, latency_us, event: *event, published, to, replicas: Vec::new(), answers: 0 };
+        let (ended, replicas) = (next.is_some(), Vec::new());
+        let mut probe = Probe { variant, latency_us, event: *event, published, to, ended, replicas, answers: 0 };
         for seen in stream(history, streams::MANAGEMENT) {
             probe.read(&seen);
         }
@@ -112,7 +116,8 @@ pub(super) fn lat_01(scope: &Scope<'_>) -> Verdict {
     plain.sort_by_key(|probe| probe.latency_us);
     let all = || plain.iter().chain(&unsteady);
     let samples = all().fold(0_u64, |sum, probe| sum.saturating_add(probe.answers));
-    let fails = |probe: &&Probe| probe.published.is_some() && !probe.replicas.is_empty() && !probe.converged();
+    let fails =
+        |probe: &&Probe| probe.ended && probe.published.is_some() && !probe.replicas.is_empty() && !probe.converged();
     let good = plain.iter().take_while(|probe| probe.converged()).last();
     let bad = plain.iter().find(fails);
     let broken = unsteady.iter().filter(fails).count();
@@ -345,6 +350,7 @@ fn judge_converging(scope: &Scope<'_>, history: &History, publishes: Publishes) 
         event: beyond.event,
         published: Some(publishes.first),
         to: dropped.from,
+        ended: true,
         replicas: Vec::new(),
         answers: 0,
     };

@@ -37,14 +37,17 @@ struct Probe<'h> {
     yes: Option<bool>,
 }
 
-/// The probes of the history.
+/// The probes of the history that were not given up.
 fn probes(history: &History) -> Vec<Probe<'_>> {
     let told = |seen: &Seen<'_>| match seen.outcome? {
         (_, Effect::Ok, _) => Some(true),
         (_, Effect::Failed(_), _) => Some(false),
         (_, Effect::Unknown(_), answer) => (answer.status == 0).then_some(false),
     };
-    stream(history, streams::HEALTH).map(|seen| Probe { yes: told(&seen), seen }).collect()
+    stream(history, streams::HEALTH)
+        .filter(|seen| !seen.is_given_up())
+        .map(|seen| Probe { yes: told(&seen), seen })
+        .collect()
 }
 
 /// One stretch in which something was wrong, or nothing yet.

@@ -142,7 +142,7 @@ fn recovered(history: &History, settle: Phase, limit_ms: f64) -> Option<u64> {
         let at = seen.view.intended_at(history.events());
         let Some(since) = at.checked_sub(settle.from) else { continue };
         let Ok(stretch) = usize::try_from(since / look) else { continue };
-        if since / look >= stretches {
+        if since / look >= stretches || seen.is_given_up() {
             continue;
         }
         all.resize_with(all.len().max(stretch.saturating_add(1)), Default::default);

@@ -73,6 +73,9 @@ impl Load {
     }
 
     fn add(&mut self, history: &History, seen: &Seen<'_>) {
+        if seen.is_given_up() {
+            return;
+        }
         self.sent = self.sent.saturating_add(1);
         let reference = || Some(history.reference(telling(seen)));
         match seen.outcome.map(|(_, effect, answer)| (effect, answer.status)) {

@@ -102,7 +102,7 @@ fn answers(story: &Story<'_>, shown: &mut Shown, inject: Phase, hold: Phase, fai
         }
         let failed = matches!(ended(seen), Ended::ServerError | Ended::Nothing);
         // What the end of the story cut off says nothing.
-        if seen.outcome.is_none() {
+        if seen.is_given_up() {
             continue;
         }
         shown.samples = shown.samples.saturating_add(1);

@@ -246,7 +246,7 @@ impl Told<'_, '_> {
             }
             let latency = seen.latency_ms(self.history);
             outage.paces.add(self.history, seen);
-            if latency.is_none_or(|latency| latency >= hang_ms) {
+            if latency.is_some_and(|latency| latency >= hang_ms) {
                 outage.hung = outage.hung.saturating_add(1);
                 outage.first = outage.first.or(seen.view.completed()).or(Some(seen.view.invoked as usize));
             }
