@@ -70,11 +70,11 @@ fn normal(scope: &Scope<'_>, history: &History, loss: &Loss, found: &mut Case) -
         found.few(format!("nobody asked again after the loss (`{variant}`)"));
         return None;
     }
-    // Who refused last for long enough counts as before; who did not is watched until his last answer.
+    // Who refused last for long enough counts as before; of who did not it is only known that he was not as before until then.
     let mut worst = 0;
     for (replica, (wrong, known)) in &last {
         let stands = known.saturating_sub(*wrong) >= nanos(AS_BEFORE);
-        let took = if stands { *wrong } else { *known }.saturating_sub(loss.at);
+        let took = wrong.saturating_sub(loss.at);
         worst = worst.max(took);
         let allowed = nanos(scope.parameters.latency("within"));
         if took > allowed {
