@@ -37,11 +37,13 @@ fn losses(history: &History) -> Vec<Loss> {
     let mut losses: Vec<Loss> = Vec::new();
     for (at, primary, _, event) in history.marks(LOSING) {
         if let Some(before) = losses.last_mut() {
-            let steady = phases.iter().rfind(|phase| history.text(phase.phase) == "steady" && phase.from <= at);
-            before.to = steady.map_or(at, |steady| steady.from);
+            before.to = before.to.min(at);
         }
         let Some(inject) = phases.iter().rfind(|phase| phase.from <= at) else { continue };
-        losses.push(Loss { variant: inject.variant, primary, at, to: end_of(history), event });
+        // What comes next begins with quotas that are not spent.
+        let next = phases.iter().find(|phase| history.text(phase.phase) == "steady" && phase.from > at);
+        let to = next.map_or(end_of(history), |steady| steady.from);
+        losses.push(Loss { variant: inject.variant, primary, at, to, event });
     }
     losses
 }
