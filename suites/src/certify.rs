@@ -22,6 +22,7 @@ use gatecrash_engine::recorder;
 use gatecrash_engine::runtime::{Program, Runtime};
 use gatecrash_model::adapter::Adapter;
 use gatecrash_model::fixture::Role;
+use gatecrash_model::history::event::CUT;
 use gatecrash_model::run_record::{ExperimentRecord, RunRecord};
 use gatecrash_model::schedule::{Part, Parts};
 use gatecrash_model::series::Series;
@@ -357,6 +358,9 @@ async fn tell(planned: PlannedExperiment, kit: Kit, deployment: Deployment, mut 
         let ended = clock.now();
         companion.end().await;
         waited += clock.since(ended);
+    }
+    if !matches!(story, Ok(Ok(()))) {
+        lab.phase(CUT, "");
     }
     // Healing and removal come before anything is said about how the story went.
     let finished = lab.finish().await;

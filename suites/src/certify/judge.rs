@@ -234,25 +234,21 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
                 .iter()
                 .filter(|history| claim.experiments.iter().any(|name| name == history.experiment()))
                 .collect();
-            let scope = Scope {
-                parameters: &parameters(&claim.parameters),
-                deployment: &deployment,
-                scale: record.scale,
-                histories: &read,
+            let parameters = parameters(&claim.parameters);
+            let judged = |histories: &[&History]| {
+                let (deployment, scale) = (&deployment, record.scale);
+                let verdict = (known.check)(&Scope { parameters: &parameters, deployment, scale, histories });
+                let overloaded = histories.iter().find_map(|history| overloaded.get(history.experiment()));
+                claims::busy::excused(known.on_busy_machine, verdict, overloaded)
             };
             let of_claim = |experiment: &&ExperimentRecord| claim.experiments.contains(&experiment.name);
             let problem = record.experiments.iter().filter(of_claim).find_map(|experiment| {
                 experiment.problem.as_ref().map(|problem| format!("experiment `{}`: {problem}", experiment.name))
             });
-            let is_whole = |history: &&&History| !interrupted.contains(history.experiment());
-            let broken_off = read.iter().find(|history| !is_whole(history)).map(|history| history.experiment());
-            let overloaded = read.iter().find_map(|history| overloaded.get(history.experiment()));
-            let seen = spared((known.check)(&scope), broken_off, || {
-                let whole: Vec<&History> = read.iter().filter(is_whole).copied().collect();
-                (known.check)(&Scope { histories: &whole, ..scope })
-            });
-            let verdict = claims::busy::excused(known.on_busy_machine, seen, overloaded);
-            let verdict = bounded(verdict);
+            let (whole, broken_off): (Vec<&History>, Vec<&History>) =
+                read.iter().partition(|history| !interrupted.contains(history.experiment()));
+            let broken_off = broken_off.first().map(|history| history.experiment());
+            let verdict = bounded(spared(broken_off, || judged(&whole), || judged(&read)));
             doubted(missed(verdict, &claim.experiments, &record.left_out), problem, doubt)
         } else {
             Verdict::inconclusive("unknown-claim", format!("this version of gatecrash has no claim `{}`", claim.id))
@@ -304,7 +300,7 @@ fn words_of(left: &LeftOut) -> String {
     format!("{} of experiment `{}`", left.steps.join(", "), left.experiment)
 }
 
-/// A story that did not come to its end proves nothing; what it broke is broken.
+/// A story that did not come to its end proves nothing; what it broke is broken, unless somebody interrupted it.
 fn doubted(verdict: Verdict, problem: Option<String>, damage: Option<&String>) -> Verdict {
     match (verdict, damage, problem) {
         (Verdict::Holds(_), Some(damage), _) => Verdict::inconclusive("damaged", damage.clone()),
@@ -313,13 +309,16 @@ fn doubted(verdict: Verdict, problem: Option<String>, damage: Option<&String>) -
     }
 }
 
-/// A story that we broke off ourselves accuses nobody: what was waited for might have come. What the `others` show of the claim is shown.
-fn spared(verdict: Verdict, interrupted: Option<&str>, others: impl FnOnce() -> Verdict) -> Verdict {
-    let (Verdict::Violated(seen), Some(name)) = (&verdict, interrupted) else { return verdict };
-    let of_others = others();
-    if of_others.observed() == Observed::Violated {
-        return of_others;
+/// A story that somebody broke off accuses nobody, also where what it saw would stand: what was waited for might have come, and nobody goes through
+/// half a story to tell which is which. It is named in the reason. What the `whole` ones show is shown.
+fn spared(interrupted: Option<&str>, whole: impl FnOnce() -> Verdict, all: impl FnOnce() -> Verdict) -> Verdict {
+    let Some(name) = interrupted else { return all() };
+    let of_whole = whole();
+    if of_whole.observed() == Observed::Violated {
+        return of_whole;
     }
+    let of_all = all();
+    let Verdict::Violated(seen) = of_all else { return of_all };
     let text = format!("experiment `{name}`: {}; seen until then: {}", RunRecord::INTERRUPTED, seen.explanation);
     Verdict::inconclusive("cut-short", text)
 }
@@ -385,12 +384,13 @@ mod tests {
             Verdict::Violated(Counterexample { explanation: words.to_owned(), ..Counterexample::default() })
         };
         let holds = || Verdict::Holds(Evidence::default());
-        assert_eq!(spared(violated("x"), None, || panic!("all were told whole")), violated("x"));
-        assert_eq!(spared(holds(), Some("a"), || panic!("nobody is accused")), holds());
-        assert_eq!(spared(violated("x"), Some("a"), || violated("y")), violated("y"));
+        let never = || panic!("nothing was interrupted");
+        assert_eq!(spared(None, never, || violated("x")), violated("x"));
+        assert_eq!(spared(Some("a"), holds, holds), holds());
+        assert_eq!(spared(Some("a"), || violated("y"), || violated("x")), violated("y"));
         let text = "experiment `a`: interrupted; seen until then: x";
-        for others in [holds(), Verdict::inconclusive("no-history", "")] {
-            assert_eq!(spared(violated("x"), Some("a"), || others.clone()), Verdict::inconclusive("cut-short", text));
+        for whole in [holds(), Verdict::inconclusive("no-history", "")] {
+            assert_eq!(spared(Some("a"), || whole.clone(), || violated("x")), Verdict::inconclusive("cut-short", text));
         }
     }
 

@@ -4,7 +4,7 @@
 //! Everything here reads a history once, allocates nothing for an event, and never panics.
 
 use super::pace::Paces;
-use gatecrash_model::history::event::mark;
+use gatecrash_model::history::event::{CUT, mark};
 use gatecrash_model::history::{EventKind, FaultStage, OperationView};
 use gatecrash_model::operation::{Answer, Effect, Indefinite, Operation};
 use gatecrash_model::stats::quantile;
@@ -33,12 +33,13 @@ pub(crate) struct Phase {
 /// The phases in order.
 pub(crate) fn phases(history: &History) -> Vec<Phase> {
     let mut phases: Vec<Phase> = Vec::new();
+    let end = end_of(history);
     for (event, found) in history.others() {
         if let EventKind::Phase { phase, variant } = found.kind {
             if let Some(last) = phases.last_mut() {
                 last.to = found.at;
             }
-            phases.push(Phase { phase, variant, from: found.at, to: end_of(history), event });
+            phases.push(Phase { phase, variant, from: found.at, to: end, event });
         }
     }
     phases
@@ -67,9 +68,16 @@ pub(crate) fn judged(history: &History, phase: Phase) -> Phase {
     Phase { from: again.map(|(at, ..)| at).last().unwrap_or(phase.from), ..phase }
 }
 
-/// Time of the last event, ns; 0 for the empty history.
+/// When the story ended, ns: the time of its last event, or when it was cut; 0 for the empty history.
 pub(crate) fn end_of(history: &History) -> u64 {
-    history.events().last().map_or(0, |event| event.at)
+    cut_at(history).or_else(|| history.events().last().map(|event| event.at)).unwrap_or_default()
+}
+
+/// When the story ended early, ns; `None` if it was told to its end.
+pub(crate) fn cut_at(history: &History) -> Option<u64> {
+    let cut = history.name(CUT)?;
+    let begins = |kind: EventKind| matches!(kind, EventKind::Phase { phase, .. } if phase == cut);
+    history.others().find(|(_, event)| begins(event.kind)).map(|(_, event)| event.at)
 }
 
 /// One fault with the times of its stages.
@@ -282,6 +290,11 @@ impl Seen<'_> {
     /// Status that the client saw; 0 if none.
     pub(crate) fn status(&self) -> u16 {
         self.outcome.map_or(0, |(_, _, answer)| answer.status)
+    }
+
+    /// When something was known of it, ns: its answer, or that it was admitted if nobody waited for that.
+    pub(crate) fn told_by(&self) -> u64 {
+        self.outcome.map(|(ended, ..)| ended).or(self.arrived).unwrap_or(u64::MAX)
     }
 
     /// When it was over for the client, ns: never, for one without an end.

@@ -33,8 +33,9 @@ const LOAD: f64 = 80.0;
 const REQUEST: u32 = 100;
 /// Processor times come in hundredths of seconds: what is used is told over a second, whatever the scale.
 const LOOK: Duration = Duration::from_secs(1);
-/// Requests a second through the ingress: at first, and at most for each replica; what the machine carries ends sooner where it is slow.
+/// Requests a second through the ingress: at first, and at most, in all and for each replica, whichever is more; a slow machine carries less.
 const FIRST_PER_S: f64 = 60.0;
+const MOST_PER_S: f64 = 1_500.0;
 const MOST_PER_S_EACH: f64 = 1_000.0;
 /// With less of the machine's time free more requests keep nobody busier: they wait, each with the connections that it has open.
 const LEAST_FREE: f64 = 0.1;
@@ -179,7 +180,7 @@ impl Load {
                 waited += LOOK;
                 continue;
             }
-            let most_per_s = MOST_PER_S_EACH * f64::from(u32::try_from(there).unwrap_or(1).max(1));
+            let most_per_s = MOST_PER_S.max(MOST_PER_S_EACH * f64::from(u32::try_from(there).unwrap_or(1)));
             if self.per_s >= most_per_s || is_full {
                 lab.mark(LOAD_SHORT, &self.site, told);
                 return Ok(());

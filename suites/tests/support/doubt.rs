@@ -1,6 +1,7 @@
 //! Does doubt accuse? The saved histories of a conforming run, judged once more as they are, with effects unknown, and cut at moments that nobody chose, as
 //! by Ctrl-C.
 
+use gatecrash_model::history::event::CUT;
 use gatecrash_model::history::{Event, EventKind, History, format};
 use gatecrash_model::operation::{Answer, Effect, Indefinite};
 use gatecrash_model::run_record::{ClaimRecord, RunRecord};
@@ -81,16 +82,20 @@ fn cut(history: &History, moment: u64) -> History {
             | EventKind::End => {}
         }
     }
-    let ended = at + 1_000_000;
+    // What comes then, healing and removing, takes as long as it does.
+    let (healed_at, abandoned_at, ended) = (at + 1_000_000_000, at + 2_000_000_000, at + 3_000_000_000);
+    let mut names = history.names().clone();
+    let phase = EventKind::Phase { phase: names.intern(CUT), variant: names.intern("") };
     let healed =
         after.iter().filter(|event| matches!(event.kind, EventKind::Fault { fault, .. } if faults.contains(&fault)));
-    let healed = healed.map(|event| Event { at: ended, kind: event.kind });
+    let healed = healed.map(|event| Event { at: healed_at, kind: event.kind });
     let abandoned = open.into_iter().map(|op| {
         let effect = Effect::Unknown(Indefinite::Abandoned);
-        Event { at: ended, kind: EventKind::Completed { op, effect, answer: Answer::default() } }
+        Event { at: abandoned_at, kind: EventKind::Completed { op, effect, answer: Answer::default() } }
     });
+    before.push(Event { at, kind: phase });
     before.extend(healed.chain(abandoned).chain([Event { at: ended, kind: EventKind::End }]));
-    History::new(history.header().clone(), history.names().clone(), before, true)
+    History::new(history.header().clone(), names, before, true)
 }
 
 /// `history` with the effect of each operation of which `chosen` says so unknown; answers stay as they were seen.

@@ -72,7 +72,7 @@ pub enum EventKind<N = Name> {
         /// What the witness measured, in words.
         detail: N,
     },
-    /// The story entered a new phase: `bring-up`, `steady`, `inject`, `hold`, `heal`, `settle`, `final-reads`.
+    /// The story entered a new phase: `bring-up`, `steady`, `inject`, `hold`, `heal`, `settle`, `final-reads`, `end`, [`CUT`].
     Phase {
         /// Name of the phase.
         phase: N,
@@ -174,6 +174,9 @@ pub enum ReplicaState {
     /// Its local disk was emptied.
     DiskWiped,
 }
+
+/// The phase that begins where a story ends early, because it was interrupted or could not go on: nothing is watched from here on, only ended.
+pub const CUT: &str = "cut";
 
 /// Marks of what an answer's headers told its client, of the few operations that are read for it; subject: the operation's id.
 pub mod told {

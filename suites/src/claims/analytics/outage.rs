@@ -6,7 +6,9 @@
 use super::EXPERIMENT;
 use super::seen::{Call, Outage, calls, lost, outages};
 use crate::claims::case::Case;
-use crate::claims::common::{count, doubt, judged, late_doubt, len, phase, phases, record_doubt, steady, unless};
+use crate::claims::common::{
+    count, cut_at, doubt, judged, late_doubt, len, phase, phases, record_doubt, steady, unless,
+};
 use crate::claims::configuration::Stretch;
 use crate::claims::pace::{Compared, Pace, compare};
 use gatecrash_model::claim::Scope;
@@ -74,26 +76,32 @@ fn losses(all: &[Call], site: Name, outages: &[Outage], (bounds, over): (Bounds,
     let mut found = Vec::new();
     for replica in replicas {
         let own: Vec<&Call> = all.iter().filter(|call| call.site == site && call.replica == replica).collect();
-        let recorded = own.iter().rev().filter(|call| call.is_recorded());
-        let batch_before = || recorded.map(|call| call.sent).nth(usize::try_from(bounds.batch).unwrap_or(usize::MAX));
-        let due = if over { u64::MAX } else { batch_before().unwrap_or_default() };
+        let due = if over { u64::MAX } else { batch_before(&own, bounds) };
         // What was sent before that is another outage's.
         let mut since = 0;
         for outage in outages {
             let told = own.iter().map(|call| call.recorded).filter(|at| (outage.healed..u64::MAX).contains(at)).min();
             let until = told.unwrap_or(u64::MAX);
             let Some(settle) = outage.settle else { continue };
-            found.push((*outage, replica, loss(&own, (since, settle.to.min(due)), outage.from, until)));
+            found.push((*outage, replica, loss(&own, (since, settle.to, due), outage.from, until)));
             since = settle.to;
         }
     }
     found
 }
 
-/// What was lost of the calls that were sent in `since..to`, in an outage from `from` on until the replica told of calls again (ns).
-fn loss(own: &[&Call], (since, to): (u64, u64), from: u64, until: u64) -> Loss {
+/// When the answer was given that is older than a whole batch of those that were recorded, ns: what was answered before is recorded by then, or lost.
+fn batch_before(own: &[&Call], bounds: Bounds) -> u64 {
+    let mut recorded: Vec<u64> = own.iter().filter(|call| call.is_recorded()).map(|call| call.ended).collect();
+    recorded.sort_unstable();
+    recorded.iter().rev().nth(usize::try_from(bounds.batch).unwrap_or(usize::MAX)).copied().unwrap_or_default()
+}
+
+/// What was lost of the calls that were sent in `since..to`, and answered before `due`, in an outage from `from` on until the replica told of calls again (ns).
+fn loss(own: &[&Call], (since, to, due): (u64, u64, u64), from: u64, until: u64) -> Loss {
     let mut loss = Loss::default();
-    let of_outage = |call: &&&Call| (since..to).contains(&call.sent) && call.recorded >= from;
+    let is_due = |call: &Call| due == u64::MAX || call.ended < due;
+    let of_outage = |call: &&&Call| (since..to).contains(&call.sent) && call.recorded >= from && is_due(call);
     let mut newest: Option<&Call> = None;
     for call in own.iter().filter(of_outage) {
         if call.sent < until {
@@ -296,7 +304,7 @@ fn read<'h>(scope: &'h Scope<'_>) -> Result<Read<'h>, Verdict> {
     let bounds = Bounds::of(scope).ok_or_else(|| few("the deployment has no analytics"))?;
     let phases = phases(history);
     let (outages, unseen) = outages(history, &phases);
-    let over = phases.iter().any(|phase| history.text(phase.phase) == "end");
+    let over = cut_at(history).is_none() && phases.iter().any(|phase| history.text(phase.phase) == "end");
     let losses = losses(&calls(scope, history).all, site, &outages, (bounds, over));
     let calls = losses.iter().fold(0_u64, |sum, (_, _, loss)| sum.saturating_add(loss.calls));
     let unsettled = outages.iter().find(|outage| outage.settle.is_none());

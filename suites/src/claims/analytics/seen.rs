@@ -1,7 +1,7 @@
 //! Which calls were answered, by whom, and what did analytics record of them?
 
 use super::{LOST, OUTAGES};
-use crate::claims::common::{Phase, faults, phase};
+use crate::claims::common::{Phase, cut_at, faults, phase};
 use gatecrash_model::claim::Scope;
 use gatecrash_model::{History, Name};
 
@@ -142,7 +142,8 @@ pub(super) fn outages(history: &History, phases: &[Phase]) -> (Vec<Outage>, Vec<
         });
         // In the last phase of a story that was cut something may still be about to be recorded.
         let settle = phase(history, phases, "settle", variant);
-        let settle = settle.filter(|settle| phases.iter().any(|next| next.from >= settle.to));
+        let cut = cut_at(history).unwrap_or(u64::MAX);
+        let settle = settle.filter(|settle| phases.iter().any(|next| (settle.to..cut).contains(&next.from)));
         match fault {
             Some((hold, from, healed)) => seen.push(Outage { when, hold, settle, from, healed }),
             None => missing.push(when),

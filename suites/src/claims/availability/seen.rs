@@ -18,7 +18,7 @@ pub(super) const YOUNG: u64 = 1_000_000_000;
 pub(super) struct Asked {
     /// When it should have been sent, ns.
     pub(super) at: u64,
-    /// When its client had an answer, ns; `u64::MAX` if never.
+    /// When its client had an answer, or waited no longer, ns.
     pub(super) ended: u64,
     /// Whether it was answered 2xx.
     pub(super) ok: bool,

@@ -107,7 +107,7 @@ pub(super) fn shown(history: &History, since: u64, (from, to): (u64, u64), withi
                 *ended = (*ended).min(seen.ended());
             }
             Shows::Nothing => {
-                if late {
+                if late && !seen.is_given_up() {
                     found.silent.add(history, &seen, &format!("had no answer {}", after()));
                 }
                 continue;

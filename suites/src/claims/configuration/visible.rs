@@ -65,7 +65,7 @@ impl Tally {
             let (number, change) = last_at(changes, seen.sent)?;
             let fact = change.fact(seen.asked.route)?;
             // What was published meanwhile may have answered, too.
-            let certain = seen.outcome.is_none_or(|(ended, ..)| ended < change.until);
+            let certain = seen.outcome.is_some_and(|(ended, ..)| ended < change.until);
             certain.then(|| (number, change, fact.shown_by(seen)))
         };
         for seen in stream(history, CHANGE) {

@@ -103,7 +103,7 @@ pub(super) fn drn_03(scope: &Scope<'_>) -> Verdict {
         let judged = |start: &&Start| {
             start.replica == seen.asked.target
                 && (start.ready..start.to).contains(&seen.sent)
-                && seen.ended() <= start.to
+                && seen.told_by() <= start.to
         };
         let Some(start) = starts.iter().rev().find(judged) else { continue };
         if seen.asked.credential.must_refuse() {

@@ -58,7 +58,7 @@ pub(super) fn drn_02(scope: &Scope<'_>) -> Verdict {
     let spent = spent(history);
     let (mut asked, mut admitted, mut over): (u64, Vec<EventRef>, Option<String>) = (0, Vec::new(), None);
     for seen in stream(history, ROLLED_QUOTA) {
-        let within = spent.get(&seen.asked.key).is_some_and(|(from, to)| seen.sent >= *from && seen.ended() < *to);
+        let within = spent.get(&seen.asked.key).is_some_and(|(from, to)| seen.sent >= *from && seen.told_by() < *to);
         if !within {
             continue;
         }

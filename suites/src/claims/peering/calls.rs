@@ -91,7 +91,7 @@ impl<'h> Story<'h> {
         self.history.text(seen.asked.stream) == name
     }
 
-    /// Whether it took longer than `most_ms`, or never ended.
+    /// Whether it took longer than `most_ms`.
     pub(super) fn hung(&self, seen: &Seen<'_>, most_ms: f64) -> bool {
         match seen.latency_ms(self.history) {
             Some(taken) => taken > most_ms,

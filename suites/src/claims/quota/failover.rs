@@ -56,7 +56,8 @@ fn is_refused(seen: &Seen<'_>) -> bool {
 /// From when on all replicas refused the client whose quota is spent.
 fn normal(scope: &Scope<'_>, history: &History, loss: &Loss, found: &mut Case) -> Option<u64> {
     let variant = history.text(loss.variant);
-    let of: Vec<Seen<'_>> = stream(history, AGAIN).filter(|seen| (loss.at..loss.to).contains(&seen.sent)).collect();
+    let of: Vec<Seen<'_>> =
+        stream(history, AGAIN).filter(|seen| (loss.at..loss.to).contains(&seen.sent) && !seen.is_given_up()).collect();
     let mut last: BTreeMap<Name, (u64, u64)> = BTreeMap::new();
     for seen in &of {
         let known = last.entry(seen.asked.target).or_insert((loss.at, loss.at));

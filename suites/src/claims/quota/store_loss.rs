@@ -288,7 +288,7 @@ impl Told<'_, '_> {
             count(outage.admitted) / count(outage.sent).max(1.0) * 100.0,
             "%",
         )];
-        // An infinite number has no place in a report: what never ended is told by the hang.
+        // An infinite number has no place in a report: what has none is told by the hang.
         if let Some(added) = added.filter(|added| added.is_finite()) {
             numbers.push(Number::new(format!("{}: added to the p95", variant.name), added, "ms").limit(d_ms));
         }
@@ -303,7 +303,7 @@ impl Told<'_, '_> {
         }
         if outage.hung > 0 {
             let hang = self.scope.parameters.number("hang");
-            broken.push(format!("{} requests took {hang:.0} ms or never ended", outage.hung));
+            broken.push(format!("{} requests took {hang:.0} ms or longer", outage.hung));
             events.extend(outage.first.map(|at| self.history.reference(at)));
         }
         if !broken.is_empty() {
