@@ -2,11 +2,10 @@
 
 use super::Request;
 use crate::claims::predicted::predicted;
-use crate::claims::recovery::SETTLE;
 use crate::experiment::Experiment;
 use crate::{claims, experiments};
 use gatecrash_engine::lab::{capabilities, unmet};
-use gatecrash_model::claim::{Capability, Parameters, Reads, Value};
+use gatecrash_model::claim::{Capability, Parameter, Parameters, Reads, Value};
 use gatecrash_model::deployment::Peering;
 use gatecrash_model::profile::{Resolved, Scalar};
 use gatecrash_model::run_record::LeftOut;
@@ -151,17 +150,21 @@ fn planned_part(experiment: Experiment, request: &Request, claims: &[PlannedClai
     Some(PlannedExperiment { experiment, expected, part, demands })
 }
 
-/// Parameters that ask for a stretch of a story.
-const STRETCHES: [&str; 3] = ["observe", "outage", SETTLE.name];
-
-/// What the claims over this experiment that are applicable ask of its stretches.
+/// What the claims over this experiment that are applicable ask of its stretches, and how long they give a gateway: each time by the name of its parameter, and
+/// by those of claim and parameter, where others have a parameter of this name, too.
 fn demands(experiment: &str, claims: &[PlannedClaim]) -> Demands {
     let mut demands = Demands::default();
-    let reads = |planned: &&PlannedClaim| planned.experiments.iter().any(|name| name == experiment);
+    // A claim that reads every history takes the stories as they are.
+    let reads = |planned: &&PlannedClaim| {
+        let chosen = matches!(planned.claim.reads, Reads::Experiments(_));
+        chosen && planned.experiments.iter().any(|name| name == experiment)
+    };
+    let is_time = |parameter: &&Parameter| matches!(parameter.default, Some(Value::Seconds(_)));
     for planned in claims.iter().filter(|planned| planned.missing.is_none()).filter(reads) {
-        let stretches = planned.claim.parameters.iter().filter(|parameter| STRETCHES.contains(&parameter.name));
-        for parameter in stretches {
-            demands.ask(parameter.name, planned.parameters.duration(parameter.name));
+        for parameter in planned.claim.parameters.iter().filter(is_time) {
+            let asked = planned.parameters.duration(parameter.name);
+            demands.ask(parameter.name, asked);
+            demands.ask(&format!("{} {}", planned.claim.id, parameter.name), asked);
         }
     }
     demands
@@ -256,6 +259,7 @@ fn parameters(claim: &Claim, resolved: &Resolved, scale: f64) -> (Parameters, Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claims::recovery::SETTLE;
 
     #[test]
     fn patterns_select() {
@@ -325,12 +329,20 @@ mod tests {
 
     #[test]
     fn every_story_listens_to_what_is_asked_of_it_and_is_as_it_was_by_default() {
-        let yaml = "version: \"1.0\"\nname: test\nprofile: test\ngateway: {adapter: reference, settings: {revocation: introspection}}\nsites:\n  - {name: eu, replicas: 2}\n";
-        let deployment = gatecrash_model::deployment::yaml::parse("test.yaml", yaml).unwrap();
+        let yaml = "version: \"1.0\"\nname: test\nprofile: test\ngateway: {adapter: reference, settings: {revocation: introspection}}\nsites:\n  - {name: eu, replicas: 3}\n  - {name: us, replicas: 2}\n";
+        let mut deployment = gatecrash_model::deployment::yaml::parse("test.yaml", yaml).unwrap();
+        deployment.peering = Some(Peering { failover: Duration::from_secs(10) });
         let all = experiments::all();
+        // What is held for as long as it is asked for; what is only waited for ends sooner where it comes.
+        let is_held = |claim: &str, parameter: &str| {
+            let always = ["observe", "outage", SETTLE.name, "t_heal", "recovers", "recovers_kept"];
+            always.contains(&parameter)
+                || (["TOK-03", "PAR-03", "OVL-03"].contains(&claim) && parameter == "within")
+                || (claim.starts_with("PAR") && parameter == "failover")
+        };
         for claim in claims::all() {
             let Reads::Experiments(names) = claim.reads else { continue };
-            for parameter in claim.parameters.iter().filter(|parameter| STRETCHES.contains(&parameter.name)) {
+            for parameter in claim.parameters.iter().filter(|parameter| is_held(claim.id, parameter.name)) {
                 let Some(Value::Seconds(default)) = parameter.default else {
                     panic!("{}: `{}` is no time", claim.id, parameter.name)
                 };

@@ -43,9 +43,9 @@ const ANA_01: Claim = Claim {
             name: "flush",
             default: Some(Value::Seconds(60.0)),
             min: 0.1,
-            max: 600.0,
+            max: 3_600.0,
             words: &[],
-            help: "from the answer of a call until it must be recorded; experiments wait for 60 s (default: ours)",
+            help: "from the answer of a call until it must be recorded (default: ours)",
         },
         Parameter {
             name: "completeness",

@@ -97,9 +97,9 @@ const AVL_01: Claim = Claim {
             name: "respawn",
             default: Some(Value::Seconds(60.0)),
             min: 1.0,
-            max: 600.0,
+            max: 3_600.0,
             words: &[],
-            help: "T: from the loss of a replica until R serve again; experiments watch for 75 s (default: ours)",
+            help: "T: from the loss of a replica until R serve again; experiments watch for a quarter more (default: ours)",
         },
         Parameter {
             name: "zones",
@@ -159,9 +159,9 @@ const AVL_03: Claim = Claim {
             name: "respawn",
             default: Some(Value::Seconds(60.0)),
             min: 1.0,
-            max: 600.0,
+            max: 3_600.0,
             words: &[],
-            help: "T: from the loss of a replica to the first correct answer of its successor; experiments watch for 75 s (default: ours)",
+            help: "T: from the loss of a replica to the first correct answer of its successor; experiments watch for a quarter more (default: ours)",
         },
         Parameter {
             name: "detection",

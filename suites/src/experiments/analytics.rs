@@ -48,6 +48,10 @@ fn steps(deployment: &Deployment) -> Vec<String> {
     named([REFUSE, BLACKHOLE, SLOW].into_iter().chain(site))
 }
 
+fn flush(lab: &Lab) -> Duration {
+    lab.stretched(FLUSH, "flush", FLUSH)
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let held = lab.scaled(HELD).max(LEAST_HELD);
     let first = lab.sites().first().cloned().ok_or_else(|| LabError::Unknown("site".to_owned()))?;
@@ -61,7 +65,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.until_steady(from).await?;
     let steady = (from, lab.now());
     lab.measure_memory(&lab.replicas_of(&first.name)).await;
-    lab.until_recorded(began, lab.scaled(FLUSH)).await?;
+    lab.until_recorded(began, flush(&lab)).await?;
     lab.mark(LOST, &first.name, 0);
     let faults =
         [(REFUSE, NetworkFault::Refuse), (BLACKHOLE, NetworkFault::Blackhole), (SLOW, NetworkFault::delay(DELAY))];
@@ -76,7 +80,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     join_all(streams.into_iter().map(|(_, stream)| stream.stop())).await;
     // What was sent up to the end is answered by now, and is waited for as what came before it.
     lab.hold(AFTER).await?;
-    lab.until_recorded(last, lab.scaled(FLUSH)).await
+    lab.until_recorded(last, flush(&lab)).await
 }
 
 /// Requests at the replicas of a site.
@@ -109,7 +113,7 @@ async fn without_analytics(
     lab.measure_memory(&lab.replicas_of(&site.name)).await;
     lab.phase("heal", variant);
     lab.heal(away).await?;
-    lab.until_telling(&lab.replicas_of(&site.name), lab.scaled(FLUSH)).await?;
+    lab.until_telling(&lab.replicas_of(&site.name), flush(lab)).await?;
     settle(lab, variant).await
 }
 
@@ -137,7 +141,7 @@ async fn without_site(
     try_join_all(replicas.iter().map(|replica| lab.wait_ready(&replica.name, lab.ready_within()))).await?;
     lab.heal(away).await?;
     streams.push((site.name.clone(), requests(lab, &site.name)?));
-    lab.until_telling(&replicas, lab.scaled(FLUSH)).await?;
+    lab.until_telling(&replicas, flush(lab)).await?;
     settle(lab, SITE).await
 }
 
@@ -146,6 +150,6 @@ async fn settle(lab: &Lab, variant: &str) -> Result<u32, LabError> {
     lab.phase("settle", variant);
     let first = lab.next_operation();
     lab.hold(AFTER).await?;
-    lab.until_recorded(first, lab.scaled(FLUSH)).await?;
+    lab.until_recorded(first, flush(lab)).await?;
     Ok(first)
 }

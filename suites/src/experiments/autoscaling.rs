@@ -8,17 +8,17 @@ use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Lab, LabError, LabOptions, Replica, Target, Traffic, TrafficSpec};
 use gatecrash_engine::machine::CoreTime;
-use gatecrash_model::Deployment;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::CONTROL_PLANE;
 use gatecrash_model::fault::{Fault, NetworkFault};
+use gatecrash_model::{Demands, Deployment};
 use std::time::Duration;
 
 pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: AUTOSCALING,
     story: "replicas are kept busy until the platform adds one, with the control plane there and away; the load goes, and so does what was added",
     needs: &[Capability::ReplicaFaults],
-    expected: |deployment, scale, _| expected(deployment, scale),
+    expected,
     options: |_| LabOptions { platform: true, autoscale: true, ..LabOptions::default() },
     steps,
     run: |lab| story(lab).boxed(),
@@ -47,7 +47,9 @@ const GROWS: (f64, f64) = (1.15, 2.5);
 const WITHIN: Duration = Duration::from_secs(5);
 /// How long one more, and as few as before, are waited for: what SCL-01 allows, and more, so that what comes late is seen to be late.
 const OUT: Duration = Duration::from_secs(225);
+const ALLOWED_OUT: Duration = Duration::from_secs(180);
 const IN: Duration = Duration::from_secs(750);
+const ALLOWED_IN: Duration = Duration::from_secs(600);
 /// How long the load goes on when the new one serves, and when all there may be are busy: a few looks of the platform.
 const JOINED: Duration = Duration::from_secs(45);
 /// What was in flight is told by then.
@@ -62,9 +64,9 @@ fn steps(deployment: &Deployment) -> Vec<String> {
     }
 }
 
-fn expected(deployment: &Deployment, scale: f64) -> Duration {
+fn expected(deployment: &Deployment, scale: f64, demands: &Demands) -> Duration {
     let Some(rules) = deployment.autoscale() else {
-        return OUT.mul_f64(scale) + STEADY.mul_f64(scale).max(LEAST_STEADY) + LOOK * 5;
+        return demands.stretched(OUT, "out", ALLOWED_OUT, scale) + STEADY.mul_f64(scale).max(LEAST_STEADY) + LOOK * 5;
     };
     let round = (JOINED + rules.period * 3 + rules.stabilization).mul_f64(scale) + LOOK * 6;
     let rounds = u32::try_from(steps(deployment).len()).unwrap_or(1).max(1);
@@ -103,7 +105,7 @@ async fn round(lab: &Lab, variant: &str, site: &str, before: usize) -> Result<()
     lab.phase("hold", variant);
     let mut load = Load::new(lab, site)?;
     load.raise(lab, |there| there > before).await?;
-    let more = load.wait(lab, lab.scaled(OUT), |there| there.len() > before).await?;
+    let more = load.wait(lab, lab.stretched(OUT, "out", ALLOWED_OUT), |there| there.len() > before).await?;
     if let Some(away) = away {
         // Long enough that a replica without a configuration is asked for something, if anybody asks it.
         lab.hold(lab.scaled(JOINED)).await?;
@@ -111,7 +113,7 @@ async fn round(lab: &Lab, variant: &str, site: &str, before: usize) -> Result<()
         lab.heal(away).await?;
         lab.phase("hold", variant);
     }
-    if more && load.serve(lab, lab.scaled(OUT)).await? {
+    if more && load.serve(lab, lab.stretched(OUT, "out", ALLOWED_OUT)).await? {
         if variant == THERE {
             let most = lab.deployment().autoscale().map_or(0, |rules| rules.max_replicas);
             load.raise(lab, |there| u32::try_from(there).is_ok_and(|there| there > most)).await?;
@@ -123,7 +125,7 @@ async fn round(lab: &Lab, variant: &str, site: &str, before: usize) -> Result<()
     if lab.deployment().autoscale().is_some() {
         load.stop().await;
         let quiet = Load::new(lab, site)?;
-        quiet.wait(lab, lab.scaled(IN), |there| there.len() <= before).await?;
+        quiet.wait(lab, lab.stretched(IN, "in", ALLOWED_IN), |there| there.len() <= before).await?;
         lab.hold(lab.scaled(SETTLE).max(LEAST_SETTLE)).await?;
         quiet.stop().await;
     } else {

@@ -30,6 +30,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const STEADY: Duration = Duration::from_secs(10);
 /// How long a good version is waited for: what CFG-06 allows, and more, so that a late one is seen to be late.
 const PATIENCE: Duration = Duration::from_secs(75);
+/// What it is enough for.
+const WITHIN: Duration = Duration::from_secs(60);
 /// How often each replica is sure to have asked for its configuration in each variant.
 const POLLS: u32 = 3;
 /// Less would be too few requests.
@@ -122,5 +124,9 @@ async fn settle(lab: &Lab, replicas: &[Replica], variant: &str, bad: &[&str]) ->
     })
     .await?;
     lab.phase("settle", variant);
-    watch_all(lab, replicas, &[Shown::by(&mended, GUARDED)], PATIENCE).await
+    watch_all(lab, replicas, &[Shown::by(&mended, GUARDED)], patience(lab)).await
+}
+
+fn patience(lab: &Lab) -> Duration {
+    lab.stretched(PATIENCE, "within", WITHIN)
 }

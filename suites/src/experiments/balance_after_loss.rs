@@ -11,6 +11,7 @@ use crate::claims::losses::{KILLED, NOT_REPLACED};
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Disk, Lab, LabError, LabOptions, Replica, Target, TrafficSpec};
+use gatecrash_model::Demands;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Deployment;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SHIFT,
     story: "a replica is killed and replaced, then all are restarted one after the other, while requests go through the ingress on new and on kept connections",
     needs: &[Capability::TwoReplicas, Capability::ReplicaFaults],
-    expected: |deployment, scale, _| expected(deployment, scale),
+    expected,
     steps,
     options: |_| LabOptions { platform: true, ..LabOptions::default() },
     run: |lab| story(lab).boxed(),
@@ -53,12 +54,12 @@ fn window(scale: f64) -> Duration {
     EVEN_WINDOW.mul_f64(scale).max(LEAST_WINDOW)
 }
 
-/// How long shares are watched that must be even within `recovers`.
+/// How long shares are watched that must be even within so long.
 fn watched(recovers: Duration, scale: f64) -> Duration {
-    recovers.mul_f64(scale) + window(scale) + REST
+    recovers + window(scale) + REST
 }
 
-fn expected(deployment: &Deployment, scale: f64) -> Duration {
+fn expected(deployment: &Deployment, scale: f64, demands: &Demands) -> Duration {
     let found = deployment.platform.as_ref().map_or(Duration::ZERO, |platform| platform.probe_period);
     let replicas = deployment.sites.iter().map(|site| site.replicas).max().unwrap_or(1);
     // Out of rotation, 5 s of withdrawal, a start.
@@ -66,9 +67,9 @@ fn expected(deployment: &Deployment, scale: f64) -> Duration {
     STEADY.mul_f64(scale).max(LEAST_STEADY)
         + SPIKE.mul_f64(scale).max(LEAST_SPIKE)
         + found.mul_f64(scale)
-        + watched(RECOVERS, scale)
+        + watched(demands.stretched(RECOVERS, "recovers", RECOVERS, scale), scale)
         + restart * replicas
-        + watched(RECOVERS_KEPT, scale)
+        + watched(demands.stretched(RECOVERS_KEPT, "recovers_kept", RECOVERS_KEPT, scale), scale)
         + Duration::from_secs(4)
 }
 
@@ -100,7 +101,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.hold(lab.scaled(SPIKE).max(LEAST_SPIKE)).await?;
         replace(&lab, first, from).await?;
         lab.phase("settle", KILLED);
-        lab.hold(watched(RECOVERS, lab.scale())).await?;
+        lab.hold(watched(lab.stretched(RECOVERS, "recovers", RECOVERS), lab.scale())).await?;
     }
     if lab.wants(ROLLED) {
         lab.phase("hold", ROLLED);
@@ -108,7 +109,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
             lab.maintain(&replica).await?;
         }
         lab.phase("settle", ROLLED);
-        lab.hold(watched(RECOVERS_KEPT, lab.scale())).await?;
+        lab.hold(watched(lab.stretched(RECOVERS_KEPT, "recovers_kept", RECOVERS_KEPT), lab.scale())).await?;
     }
     lab.phase("end", "");
     processors.stop().await;

@@ -34,6 +34,8 @@ const FLAP: Duration = Duration::from_secs(5);
 const FLAPS: u32 = 4;
 /// How long a change is waited for: what CFG-05 allows, and more, so that a late one is seen to be late.
 const PATIENCE: Duration = Duration::from_secs(75);
+/// What it is enough for.
+const WITHIN: Duration = Duration::from_secs(60);
 /// Whose contract is removed while the control plane is away.
 const REMOVED: &str = "late-1";
 
@@ -92,7 +94,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.phase("steady", "");
     let load = traffic(&lab, &replicas, 50.0)?;
     publish(&lab, BEFORE).await?;
-    watch_all(&lab, &replicas, &shown(BEFORE), PATIENCE).await?;
+    watch_all(&lab, &replicas, &shown(BEFORE), patience(&lab)).await?;
     if let Some(contract) = &contract {
         lab.add_contract(REMOVED).await?;
         until_valid(&lab, contract).await?;
@@ -103,7 +105,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     } else {
         // The other steps change what this one would have brought.
         publish(&lab, AWAY).await?;
-        watch_all(&lab, &replicas, &shown(AWAY), PATIENCE).await?;
+        watch_all(&lab, &replicas, &shown(AWAY), patience(&lab)).await?;
     }
     if lab.wants(FLAPPING_STEP) {
         flapping(&lab, &replicas).await?;
@@ -136,7 +138,7 @@ async fn outage(lab: &Lab, replicas: &[Replica], contract: Option<&str>) -> Resu
     lab.phase("heal", OUTAGE_STEP);
     lab.heal(away).await?;
     lab.phase("settle", OUTAGE_STEP);
-    watch_all(lab, replicas, &facts, PATIENCE).await
+    watch_all(lab, replicas, &facts, patience(lab)).await
 }
 
 /// The way to the control plane comes and goes, and a version comes each time that it is away.
@@ -154,7 +156,7 @@ async fn flapping(lab: &Lab, replicas: &[Replica]) -> Result<(), LabError> {
         }
     }
     lab.phase("settle", FLAPPING_STEP);
-    watch_all(lab, replicas, &shown(&FLAPPING.concat()), PATIENCE).await
+    watch_all(lab, replicas, &shown(&FLAPPING.concat()), patience(lab)).await
 }
 
 /// The control plane is restored from a copy that lacks the last version; then another one comes.
@@ -162,7 +164,7 @@ async fn restored(lab: &Lab, replicas: &[Replica]) -> Result<(), LabError> {
     lab.phase("steady", RESTORED_STEP);
     let copy = publish(lab, &[]).await?;
     publish(lab, LOST).await?;
-    watch_all(lab, replicas, &shown(LOST), PATIENCE).await?;
+    watch_all(lab, replicas, &shown(LOST), patience(lab)).await?;
     lab.phase("inject", RESTORED_STEP);
     let away = lab.inject(links(lab, NetworkFault::Refuse)).await?;
     let undone: Vec<Change> = LOST.iter().map(|(name, old, new)| (*name, *new, *old)).collect();
@@ -171,11 +173,11 @@ async fn restored(lab: &Lab, replicas: &[Replica]) -> Result<(), LabError> {
     lab.phase("heal", RESTORED_STEP);
     lab.heal(away).await?;
     lab.phase("settle", RESTORED_STEP);
-    watch_all(lab, replicas, &shown(&undone), PATIENCE).await?;
+    watch_all(lab, replicas, &shown(&undone), patience(lab)).await?;
     lab.phase("hold", "afterwards");
     publish(lab, AFTERWARDS).await?;
     lab.phase("settle", "afterwards");
-    watch_all(lab, replicas, &shown(AFTERWARDS), PATIENCE).await
+    watch_all(lab, replicas, &shown(AFTERWARDS), patience(lab)).await
 }
 
 fn links(lab: &Lab, what: NetworkFault) -> Fault {
@@ -209,7 +211,7 @@ fn shown(changes: &[Change]) -> Vec<Shown> {
 /// Asks until every replica lets in the client whose contract will be removed; gives up after more time than any claim allows.
 async fn until_valid(lab: &Lab, route: &str) -> Result<(), LabError> {
     let began = lab.now();
-    while Duration::from_nanos(lab.now().saturating_sub(began)) < lab.scaled(PATIENCE) {
+    while Duration::from_nanos(lab.now().saturating_sub(began)) < patience(lab) {
         let mut all = true;
         for replica in lab.replicas() {
             let call = Call::new(stream::CONTRACT, Target::Replica(replica.name), route, REMOVED);
@@ -222,4 +224,8 @@ async fn until_valid(lab: &Lab, route: &str) -> Result<(), LabError> {
         lab.hold(Duration::from_millis(50)).await?;
     }
     Ok(())
+}
+
+fn patience(lab: &Lab) -> Duration {
+    lab.stretched(PATIENCE, "within", WITHIN)
 }

@@ -27,6 +27,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 const STEADY: Duration = Duration::from_secs(20);
 /// How long a change is waited for: what CFG-04 allows, and more, so that a late one is seen to be late.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// What it is enough for.
+const WITHIN: Duration = Duration::from_secs(30);
 /// Changes under load; one more comes while a replica restarts.
 const CHANGES: u32 = 4;
 /// The route whose policy each change turns round. It is there from the first change on.
@@ -41,7 +43,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     for change in 1..=CHANGES {
         lab.phase("hold", "under-load");
         let facts = publish(&lab, change).await?;
-        watch_all(&lab, &replicas, &facts, PATIENCE).await?;
+        watch_all(&lab, &replicas, &facts, patience(&lab)).await?;
     }
 
     if let Some((restarted, others)) = replicas.split_last() {
@@ -53,9 +55,9 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         let again = async {
             lab.restart(&restarted.name, Disk::Keep).await?;
             lab.wait_ready(&restarted.name, lab.ready_within()).await?;
-            watch(&lab, restarted, &facts, PATIENCE).await
+            watch(&lab, restarted, &facts, patience(&lab)).await
         };
-        try_join(again, watch_all(&lab, others, &facts, PATIENCE)).await?;
+        try_join(again, watch_all(&lab, others, &facts, patience(&lab))).await?;
     }
     lab.phase("settle", "");
     lab.hold(Duration::from_millis(300)).await?;
@@ -79,4 +81,8 @@ async fn publish(lab: &Lab, change: u32) -> Result<Vec<Shown>, LabError> {
     })
     .await?;
     Ok(vec![Shown::by(&added, GUARDED), Shown::by(COUPLED, new)])
+}
+
+fn patience(lab: &Lab) -> Duration {
+    lab.stretched(PATIENCE, "within", WITHIN)
 }

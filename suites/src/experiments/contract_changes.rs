@@ -32,6 +32,8 @@ const ASKED: Duration = Duration::from_secs(300);
 const OUTAGE: Duration = Duration::from_secs(305);
 /// How long a change is waited for: what CON-04 allows, and more, so that a late one is seen to be late.
 const PATIENCE: Duration = Duration::from_secs(75);
+/// What it is enough for.
+const WITHIN: Duration = Duration::from_secs(60);
 /// Clients whose contracts come and go.
 const CLIENTS: [&str; 2] = ["late-1", "late-2"];
 /// Uses of a changing client a second at each replica.
@@ -115,7 +117,7 @@ async fn ask_all(lab: &Lab, route: &str, client: &str, credential: Credential) -
 /// Asks until every replica gives the answer that the change is to bring, and a few rounds more; gives up
 /// after more time than any claim allows.
 async fn until_all(lab: &Lab, route: &str, client: &str, credential: Credential) -> Result<(), LabError> {
-    let (began, patience) = (lab.now(), lab.scaled(PATIENCE));
+    let (began, patience) = (lab.now(), patience(lab));
     let mut rounds = 0;
     while rounds < ROUNDS_AFTER && Duration::from_nanos(lab.now().saturating_sub(began)) < patience {
         let (accepted, all) = ask_all(lab, route, client, credential).await;
@@ -124,4 +126,8 @@ async fn until_all(lab: &Lab, route: &str, client: &str, credential: Credential)
         lab.hold(Duration::from_secs_f64(1.0 / POLLS_PER_S)).await?;
     }
     Ok(())
+}
+
+fn patience(lab: &Lab) -> Duration {
+    lab.stretched(PATIENCE, "within", WITHIN)
 }

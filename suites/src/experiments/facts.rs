@@ -46,9 +46,9 @@ pub(super) fn route(name: &str, state: u16) -> Route {
     Route { name: name.to_owned(), path: format!("/{name}"), policies, backend: RouteBackend::Local }
 }
 
-/// Looks at a replica until it showed all of `facts` for a while; gives up after `patience`, which is scaled.
+/// Looks at a replica until it showed all of `facts` for a while; gives up after `patience`.
 pub(super) async fn watch(lab: &Lab, replica: &Replica, facts: &[Shown], patience: Duration) -> Result<(), LabError> {
-    let (began, patience) = (lab.now(), lab.scaled(patience));
+    let began = lab.now();
     let mut looks = 0;
     while looks < LOOKS_AFTER && Duration::from_nanos(lab.now().saturating_sub(began)) < patience {
         let asked = facts.iter().map(|shown| {

@@ -16,10 +16,11 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: FAILOVER_STORY,
     story: "kill each voter of the group in turn, then as many at once as may be lost, then cut as many off; whoever is left spends a quota and revokes a token",
     needs: LOSSES,
-    expected: |deployment, scale, _| {
+    expected: |deployment, scale, demands| {
         let steps = u32::try_from(steps(deployment).len()).unwrap_or(u32::MAX);
-        let once = (FAILOVER + WATCHED + REJOINED) + deployment.quota.window * 2;
-        (once.mul_f64(scale) + Duration::from_secs(1)).saturating_mul(steps)
+        let once = (WATCHED + REJOINED + deployment.quota.window * 2).mul_f64(scale)
+            + demands.stretched(FAILOVER, "failover", FAILOVER, scale);
+        (once + Duration::from_secs(1)).saturating_mul(steps)
             + deployment.quota.window.mul_f64(scale)
             + Duration::from_secs(4)
     },
@@ -106,7 +107,7 @@ async fn lose(group: &mut Group, step: &str, lost: &[Replica], how: Loss) -> Res
     };
     group.rounds.open(&key);
     let few = group.rounds.ask(&key, &evenly(&left), group.rounds.rate(0.5));
-    let held = lab.hold(lab.scaled(FAILOVER)).await;
+    let held = lab.hold(lab.stretched(FAILOVER, "failover", FAILOVER)).await;
     few.stop().await;
     held?;
 

@@ -15,11 +15,11 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SPLIT_STORY,
     story: "split the group between the sites (both ways, one way, without the larger side, again and again); each side spends a quota and revokes a token; heal in the middle of the window",
     needs: SPLITS,
-    expected: |_, scale, _| {
-        let once = BEFORE + FAILOVER + WINDOW * 2 + CONVERGED;
-        (once.mul_f64(scale) + Duration::from_secs(2)).saturating_mul(4)
-            + WINDOW.mul_f64(scale)
-            + Duration::from_secs(4)
+    expected: |_, scale, demands| {
+        let once = (BEFORE + WINDOW * 2).mul_f64(scale)
+            + demands.stretched(FAILOVER, "failover", FAILOVER, scale)
+            + demands.stretched(CONVERGED, "PAR-03 within", AGREED, scale);
+        (once + Duration::from_secs(2)).saturating_mul(4) + WINDOW.mul_f64(scale) + Duration::from_secs(4)
     },
     options: |_| LabOptions {
         quota_window: Some(Window { lasts: WINDOW, at_least: Duration::ZERO }),
@@ -39,6 +39,7 @@ const ASKED: f64 = 0.9;
 const BEFORE: Duration = Duration::from_secs(5);
 /// Time after the heal until both sides agree (`within` of PAR-03), and a little more.
 const CONVERGED: Duration = Duration::from_secs(35);
+const AGREED: Duration = Duration::from_secs(30);
 /// How long each of the short splits lasts, and each of the pauses between them.
 const SHORT: Duration = Duration::from_secs(4);
 /// How many of them.
@@ -133,7 +134,7 @@ async fn apart(group: &mut Group, step: &str, [one, other]: [&[Replica]; 2]) -> 
         }
         _ => Apart::Cut(cut(group, step == ONE_WAY, [one, other]).await?),
     };
-    lab.hold(lab.scaled(FAILOVER)).await?;
+    lab.hold(lab.stretched(FAILOVER, "failover", FAILOVER)).await?;
 
     lab.phase("hold", step);
     // Each side is asked for one and a half quotas while they are apart.
@@ -158,7 +159,7 @@ async fn apart(group: &mut Group, step: &str, [one, other]: [&[Replica]; 2]) -> 
     lab.hold(window.mul_f64(ASKED - APART)).await?;
     spending.stop().await;
     let passed = Duration::from_nanos(lab.now().saturating_sub(healed));
-    lab.hold(lab.scaled(CONVERGED).saturating_sub(passed)).await?;
+    lab.hold(lab.stretched(CONVERGED, "PAR-03 within", AGREED).saturating_sub(passed)).await?;
     asked.stop().await;
 
     // And whether all of them share again.

@@ -125,7 +125,7 @@ async fn beyond(lab: &Lab, timeout: Duration, poll: Duration) -> Result<(), LabE
     let slow = lab.inject(network(lab, NetworkFault::delay(timeout / 30))).await?;
     lab.heal(later).await?;
     lab.phase("settle", "dropped");
-    everywhere(lab, version, lab.scaled(CONVERGE) + Duration::from_secs(1)).await?;
+    everywhere(lab, version, lab.stretched(CONVERGE, "converge", CONVERGE) + Duration::from_secs(1)).await?;
     lab.hold(Duration::from_millis(500)).await?;
     lab.phase("heal", "dropped");
     lab.heal(slow).await

@@ -22,12 +22,17 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: "overload",
     story: "a site is asked for more and more up to twice what it can do, then for half of that; once more with a replica killed at the peak, and once with little processor time for its replicas",
     needs: &[Capability::Concurrency, Capability::ReplicaFaults],
-    expected: |_, scale, _| {
+    expected: |_, scale, demands| {
         let stretch = |lasts: Duration, least: Duration| lasts.mul_f64(scale).max(least);
         let steps = stretch(STEP, LEAST_STEP) * u32::try_from(STEPS).unwrap_or(10);
         let peaks = stretch(PEAKS, LEAST_PEAK) * 2 + stretch(PEAKS / 2, LEAST_PEAK / 2);
         let pressed = stretch(PRESSURE, LEAST_PRESSURE) + WITNESSED * 3;
-        steps + peaks + pressed + (T_REC.mul_f64(scale) + LOOK) * 3 + SATURATED * 2 + Duration::from_secs(5)
+        steps
+            + peaks
+            + pressed
+            + (demands.stretched(T_REC, "OVL-03 within", T_REC, scale) + LOOK) * 3
+            + SATURATED * 2
+            + Duration::from_secs(5)
     },
     options: |_| bounded(),
     steps,
@@ -153,7 +158,7 @@ impl Story {
         let spent = spend(rounds.as_ref().zip(key.as_deref()), replicas.first());
         try_join(lab.hold(self.lasts(PEAKS, LEAST_PEAK)), spent).await?;
         self.ask("settle", AFTER_PEAK, capacity / 2.0);
-        lab.hold(lab.scaled(T_REC) + LOOK).await
+        lab.hold(recovering(&lab)).await
     }
 
     /// Half of what the site can do, while each of its replicas has little processor time, and afterwards.
@@ -182,13 +187,18 @@ impl Story {
             return Ok(());
         }
         self.ask("settle", AFTER_PRESSURE, capacity / 2.0);
-        lab.hold(lab.scaled(T_REC) + LOOK).await
+        lab.hold(recovering(&lab)).await
     }
 
     /// How long a stretch of this length lasts here.
     fn lasts(&self, stretch: Duration, least: Duration) -> Duration {
         self.lab.scaled(stretch).max(least)
     }
+}
+
+/// How long a site is looked at that has time to recover.
+fn recovering(lab: &Lab) -> Duration {
+    lab.stretched(T_REC, "OVL-03 within", T_REC) + LOOK
 }
 
 async fn story(lab: Lab) -> Result<(), LabError> {
@@ -218,7 +228,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         // It is none of overload's if it does not come back.
         lab.wait_ready(&killed.name, lab.ready_within()).await?;
         story.ask("settle", AFTER_KILL, capacity / 2.0);
-        lab.hold(lab.scaled(T_REC) + LOOK).await?;
+        lab.hold(recovering(&lab)).await?;
     }
     if lab.has(Capability::ProcessorPressure) && lab.wants(PRESSED) {
         story.pressed(capacity, &replicas).await?;

@@ -35,6 +35,7 @@ const SETTLE: Duration = Duration::from_secs(10);
 const LEAST_SETTLE: Duration = Duration::from_secs(1);
 /// How long a successor is waited for: what AVL-03 allows, and more, so that a late one is seen to be late.
 const PATIENCE: Duration = Duration::from_secs(75);
+const RESPAWN: Duration = Duration::from_secs(60);
 /// Requests a second through the ingress on new connections, and as many on kept ones.
 const PER_S: f64 = 100.0;
 /// How long a request may take: whether it is lost is what counts, not when it is answered.
@@ -123,7 +124,7 @@ async fn lose(lab: &Lab, samples: &Samples, variant: &str, victim: &Replica) -> 
         }
     };
     lab.phase("hold", variant);
-    let patience = lab.scaled(PATIENCE);
+    let patience = lab.stretched(PATIENCE, "respawn", RESPAWN);
     if let Some(successor) = lab.wait_replaced(&victim.name, from, patience).await? {
         // What is ready may not serve yet: whoever is lost next must have been seen to.
         samples.wait_good(lab, &successor.name, lab.now(), patience).await?;

@@ -30,7 +30,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         let at_provider = matches!(deployment.gateway.settings.get("revocation"), Some(Scalar::Text(word)) if word == "introspection");
         let long = deployment.sites.len() > 1 || at_provider;
         let longest = demands.stretched(OBSERVE, "observe", ASKED, scale);
-        let observed = if long { longest } else { Duration::from_secs(60).mul_f64(scale) };
+        let rounds = demands.stretched(ROUND, "TOK-03 within", ACCEPTED, scale) * 6;
+        let observed = if long { longest.max(rounds) } else { rounds };
         observed + Duration::from_secs(6)
     },
     options: |_| LabOptions::default(),
@@ -43,8 +44,10 @@ const ASKED: Duration = Duration::from_secs(120);
 const OBSERVE: Duration = Duration::from_secs(125);
 /// How long the cluster is watched in each round: twice what TOK-03 allows.
 const ROUND: Duration = Duration::from_secs(10);
+const ACCEPTED: Duration = Duration::from_secs(5);
 /// How long a site is watched that was cut off: what TOK-04 allows (`within`), and more.
 const CONVERGE: Duration = Duration::from_secs(35);
+const CONVERGED: Duration = Duration::from_secs(30);
 /// Uses of one token a second at one replica, unscaled; scaled down, time is short and they come faster, up to [`FASTEST_PER_S`].
 const POLLS_PER_S: f64 = 10.0;
 /// Uses of one token a second at one replica, at most.
@@ -58,6 +61,10 @@ fn steps(deployment: &Deployment) -> Vec<String> {
     named([REVOKE_IN_RESTART, RESTART_ONE, RESTART_ALL].into_iter().chain(wan))
 }
 
+fn round_of(lab: &Lab) -> Duration {
+    lab.stretched(ROUND, "TOK-03 within", ACCEPTED)
+}
+
 async fn story(lab: Lab) -> Result<(), LabError> {
     let route = lab.route(&[Policy::Jwt], &[Policy::Quota, Policy::ClientId])?;
     let sites = lab.sites();
@@ -67,7 +74,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let at_provider = !lab.has(Capability::TokenRevocation);
     let elsewhere: Vec<Replica> =
         lab.replicas().into_iter().filter(|replica| replica.site != site && !at_provider).collect();
-    let round = lab.scaled(ROUND) + if at_provider { ttl(&lab) } else { Duration::ZERO };
+    let round = round_of(&lab) + if at_provider { ttl(&lab) } else { Duration::ZERO };
     let (Some(first), Some(last)) = (cluster.first(), cluster.last()) else { return Err(LabError::Unknown(site)) };
     let fast = Duration::from_secs_f64(1.0 / (POLLS_PER_S / lab.scale()).clamp(POLLS_PER_S, FASTEST_PER_S));
     let slow = Duration::from_secs_f64(1.0 / POLLS_PER_S);
@@ -90,7 +97,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let near: Vec<Watch> =
         [&at_first, &at_last, &in_restart].map(|token| Watch::start(&lab, &route, token, &cluster, fast)).into();
     let far = Watch::start(&lab, &route, &at_first, &elsewhere, slow);
-    lab.hold(lab.scaled(ROUND)).await?;
+    lab.hold(round_of(&lab)).await?;
 
     lab.phase("hold", REVOKE);
     let revoked_at = lab.now();
@@ -98,7 +105,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     // TOK-03 allows half of a round.
     let from = lab.now();
     lab.hold(round).await?;
-    if lab.must_repeat(from, lab.scaled(ROUND / 2), "") {
+    if lab.must_repeat(from, round_of(&lab) / 2, "") {
         lab.hold(round).await?;
     }
 
@@ -116,7 +123,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         if lab.wants(variant) {
             lab.phase("hold", variant);
             restart(&lab, ended).await?;
-            lab.hold(lab.scaled(ROUND)).await?;
+            lab.hold(round_of(&lab)).await?;
         }
     }
     if lab.wants(WAN_CUT) {
@@ -153,17 +160,17 @@ async fn cut_off(
     let Some(revoked) = token(lab, issuer).await? else { return Ok(()) };
     let everywhere: Vec<Replica> = cluster.iter().chain(elsewhere).cloned().collect();
     let watch = Watch::start(lab, route, &revoked, &everywhere, every);
-    lab.hold(lab.scaled(ROUND / 2)).await?;
+    lab.hold(round_of(lab) / 2).await?;
     lab.phase("inject", WAN_CUT);
     let links = elsewhere.iter().flat_map(|replica| lab.links(&replica.name, SHARED_STORE)).collect();
     let what = NetworkFault::Hold { direction: Direction::Both };
     let cut = lab.inject(Fault::Network { links, what }).await?;
     lab.phase("hold", WAN_CUT);
     revoke(lab, issuer, &revoked).await;
-    lab.hold(lab.scaled(ROUND)).await?;
+    lab.hold(round_of(lab)).await?;
     lab.phase("heal", WAN_CUT);
     lab.heal(cut).await?;
-    lab.hold(lab.scaled(CONVERGE)).await?;
+    lab.hold(lab.stretched(CONVERGE, "TOK-04 within", CONVERGED)).await?;
     watch.stop().await;
     Ok(())
 }

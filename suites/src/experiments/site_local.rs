@@ -17,10 +17,10 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: SITE_LOCAL,
     story: "each site serves its own backend and the next one's; the own one is away for a moment, then the links between the sites are slow, a black hole, and cut",
     needs: &[Capability::RemoteBackend, Capability::TwoSites, Capability::NetworkFaults],
-    expected: |_, scale, _| {
+    expected: |_, scale, demands| {
         let stretch = |lasts: Duration, least: Duration| lasts.mul_f64(scale).max(least);
         stretch(OWN_AWAY, LEAST_OWN_AWAY)
-            + RECOVERS.mul_f64(scale) * 2
+            + demands.stretched(RECOVERS, "recovers", RECOVERS, scale) * 2
             + stretch(HELD, LEAST_STEADY)
             + stretch(HELD, LEAST_HELD) * 4
             + Duration::from_secs(6)
@@ -73,7 +73,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     lab.phase("heal", OWN);
     lab.heal(away).await?;
     lab.phase("settle", OWN);
-    lab.hold(lab.scaled(RECOVERS)).await?;
+    lab.hold(lab.stretched(RECOVERS, "recovers", RECOVERS)).await?;
 
     lab.phase("steady", "");
     let steady = lab.now();
@@ -93,7 +93,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.heal(active).await?;
     }
     lab.phase("settle", HEALED);
-    lab.hold(lab.scaled(RECOVERS)).await?;
+    lab.hold(lab.stretched(RECOVERS, "recovers", RECOVERS)).await?;
     lab.phase("hold", HEALED);
     hold(&lab, held).await?;
     lab.phase("end", "");

@@ -27,7 +27,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     ],
     expected: |_, scale, demands| {
         let observed = demands.stretched(OBSERVE, "observe", ASKED, scale);
-        (START + STORE_NEEDED).mul_f64(scale) + observed * 4 + Duration::from_secs(16)
+        let start = demands.stretched(START, "within", WITHIN, scale);
+        start + STORE_NEEDED.mul_f64(scale) + observed * 4 + Duration::from_secs(16)
     },
     options: |_| LabOptions::default(),
     steps,
@@ -36,6 +37,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 
 /// How long a start may take (CFG-02, `within`), and a little more.
 const START: Duration = Duration::from_secs(62);
+const WITHIN: Duration = Duration::from_secs(60);
 /// How long the plain API is used once it serves (CON-02, `observe`), and more.
 const OBSERVE: Duration = Duration::from_secs(13);
 /// What CON-02 asks for by default.
@@ -98,7 +100,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     // Whoever started from what was kept has to hear of what comes next: asked of all, before any of them loses it.
     lab.phase("settle", "");
     let next = lab.publish(|_| {}).await?;
-    watch(&lab, &route, &replicas, next, patience(&lab, START), Duration::from_millis(500)).await?;
+    watch(&lab, &route, &replicas, next, patience(&lab), Duration::from_millis(500)).await?;
     if !(lab.has(Capability::ReplicaDisk) && lab.wants(WIPE)) {
         return Ok(());
     }
@@ -110,7 +112,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         lab.heal(away).await?;
     }
     lab.phase("settle", WIPE);
-    watch(&lab, &route, &replicas, next, patience(&lab, START), Duration::from_millis(500)).await
+    watch(&lab, &route, &replicas, next, patience(&lab), Duration::from_millis(500)).await
 }
 
 /// The control plane refuses while one replica restarts, a new one comes, and all restart.
@@ -161,7 +163,7 @@ async fn one_and_new(lab: &Lab, route: &str, first: &Replica, version: u32) -> R
     restart(lab, &starting, RESTARTED).await?;
     let new = if lab.has(Capability::NewReplicas) { Some(brand_new(lab, &first.site, BRAND_NEW).await?) } else { None };
     starting.extend(new.clone());
-    watch(lab, route, &starting, version, patience(lab, START), BRIEFLY).await?;
+    watch(lab, route, &starting, version, patience(lab), BRIEFLY).await?;
     match new {
         Some(new) => lab.remove_replica(&new.name).await,
         None => Ok(()),
@@ -176,7 +178,7 @@ async fn store_lost(lab: &Lab, route: &str, replica: Option<&Replica>, version: 
     let lost = lab.inject(Fault::Network { links, what: NetworkFault::Refuse }).await?;
     let one = std::slice::from_ref(replica);
     restart(lab, one, STORE_LOST).await?;
-    watch(lab, route, one, version, patience(lab, STORE_NEEDED), BRIEFLY).await?;
+    watch(lab, route, one, version, at_least(lab.scaled(STORE_NEEDED)), BRIEFLY).await?;
     lab.heal(lost).await
 }
 
@@ -214,7 +216,7 @@ async fn wiped_site(lab: &Lab, route: &str, first: &Replica, version: u32) -> Re
     }
     let new = brand_new(lab, &first.site, WIPED).await?;
     let starting: Vec<Replica> = all.into_iter().chain([new.clone()]).collect();
-    watch(lab, route, &starting, version, patience(lab, START), BRIEFLY).await?;
+    watch(lab, route, &starting, version, patience(lab), BRIEFLY).await?;
     lab.remove_replica(&new.name).await?;
     Ok(away)
 }
@@ -233,7 +235,7 @@ async fn wiped_voters(lab: &Lab, route: &str, version: u32) -> Result<(), LabErr
         lab.phase("hold", WIPE);
         end(lab, replica).await?;
         lab.restart(&replica.name, Disk::Wiped).await?;
-        watch(lab, route, std::slice::from_ref(replica), version, patience(lab, START), BRIEFLY).await?;
+        watch(lab, route, std::slice::from_ref(replica), version, patience(lab), BRIEFLY).await?;
         if let Some(away) = away {
             lab.phase("heal", WIPE);
             lab.heal(away).await?;
@@ -282,12 +284,17 @@ async fn start(lab: &Lab, route: &str, replicas: &[Replica], version: u32) -> Re
     let after = lab.stretched(OBSERVE, "observe", ASKED).max(Duration::from_secs(1));
     // Where one never serves, the others are watched for as long as is asked all the same.
     let longer = after.saturating_sub(lab.scaled(OBSERVE).max(Duration::from_secs(1)));
-    watch(lab, route, replicas, version, patience(lab, START) + longer, after).await
+    watch(lab, route, replicas, version, patience(lab) + longer, after).await
 }
 
-/// How long a start is watched that may take `within`.
-fn patience(lab: &Lab, within: Duration) -> Duration {
-    (lab.scaled(within) + Duration::from_millis(300)).max(Duration::from_secs(2))
+/// How long a start is watched.
+fn patience(lab: &Lab) -> Duration {
+    at_least(lab.stretched(START, "within", WITHIN))
+}
+
+/// A little more than so long, however short that is.
+fn at_least(within: Duration) -> Duration {
+    (within + Duration::from_millis(300)).max(Duration::from_secs(2))
 }
 
 /// Asks every replica with a token and without, until all gave `version` and `after` has passed since, or `patience` has.

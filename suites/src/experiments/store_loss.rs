@@ -8,6 +8,7 @@ use crate::claims::quota::marks::STORE_CORRUPTED;
 use crate::claims::quota::{REVOCATIONS_ALONE, STORE_LOSS};
 use crate::experiment::{Experiment, named};
 use gatecrash_engine::lab::{Lab, LabError, LabOptions};
+use gatecrash_model::Demands;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Deployment;
 use gatecrash_model::fault::{Fault, NetworkFault};
@@ -32,7 +33,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: STORE_LOSS,
     story: "lose the store four times (refused, swallowed, slow, wrong data), spend a quota without it, heal, and spend one again; once more with wrong data for revocations alone",
     needs: &[Capability::Quota, Capability::SharedStore, Capability::NetworkFaults],
-    expected: |deployment, scale, _| expected_of(deployment, scale, 5),
+    expected: |deployment, scale, demands| expected_of(deployment, scale, demands, 5),
     options: |_| LabOptions::default(),
     steps,
     run: |lab| Box::pin(run(lab)),
@@ -119,8 +120,9 @@ async fn wrong_data(lab: &Lab, loss: &mut Loss) -> Result<u64, LabError> {
 }
 
 /// What `variants` ways of losing the store take, for the plan.
-pub(super) fn expected_of(deployment: &Deployment, scale: f64, variants: u32) -> Duration {
-    let once = expected(deployment, scale, 4) + (IN_FORCE + ENFORCED_AGAIN).mul_f64(scale) + Duration::from_millis(300);
+pub(super) fn expected_of(deployment: &Deployment, scale: f64, demands: &Demands, variants: u32) -> Duration {
+    let again = demands.stretched(ENFORCED_AGAIN, "t_heal", ENFORCED_AGAIN, scale);
+    let once = expected(deployment, scale, 4) + IN_FORCE.mul_f64(scale) + again + Duration::from_millis(300);
     once.saturating_mul(variants)
 }
 
@@ -199,7 +201,7 @@ impl Loss {
         let healed = self.lab.now();
         self.rounds.spend(&self.split, self.quotas).await?;
         let passed = Duration::from_nanos(self.lab.now().saturating_sub(healed));
-        self.lab.hold(self.lab.scaled(ENFORCED_AGAIN).saturating_sub(passed)).await?;
+        self.lab.hold(self.lab.stretched(ENFORCED_AGAIN, "t_heal", ENFORCED_AGAIN).saturating_sub(passed)).await?;
         self.rounds.spend(&self.split, self.quotas).await
     }
 }

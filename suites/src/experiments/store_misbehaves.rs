@@ -17,7 +17,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: STORE_MISBEHAVES,
     story: "let the store stub refuse writes, freeze, throttle and lose acknowledgements, spend a quota meanwhile, heal, and spend one again",
     needs: &[Capability::Quota, Capability::SharedStore],
-    expected: |deployment, scale, _| expected_of(deployment, scale, 4),
+    expected: |deployment, scale, demands| expected_of(deployment, scale, demands, 4),
     options: |_| LabOptions { store: Some(StoreKind::Stub), ..LabOptions::default() },
     steps,
     run: |lab| Box::pin(run(lab)),

@@ -16,6 +16,7 @@ use gatecrash_model::claim::Scope;
 use gatecrash_model::operation::stream as streams;
 use gatecrash_model::verdict::{Counterexample, EventRef, Evidence, Number, Reason, Verdict};
 use gatecrash_model::{History, Name};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Share of requests that may do otherwise without deciding the mode.
@@ -144,12 +145,13 @@ impl Told<'_, '_> {
         let Some(settle) = self.last("settle", variant).filter(|settle| settle.from >= hold.from) else {
             return missing("nothing was seen after the heal");
         };
-        let outage = match self.outage(variant, hold) {
-            Some(outage) if outage.sent >= self.rule.quota => outage,
-            Some(_) | None => return missing("fewer than Q requests were sent while the store was lost"),
-        };
+        let mut outages = self.outages(variant, hold);
+        outages.retain(|outage| outage.sent >= self.rule.quota);
+        if outages.is_empty() {
+            return missing("fewer than Q requests were sent while the store was lost");
+        }
         let (base_ms, unsteady) = self.base(variant);
-        let during = self.during(variant, outage, base_ms);
+        let during = Verdict::all(outages.into_iter().map(|outage| self.during(variant, outage, base_ms)));
         let after = self.after(variant, settle);
         let late = late_doubt(self.history, Duration::from_nanos(self.window()), hold.from, settle.to);
         let doubt = unsteady.or_else(|| self.not_corrupted(variant, hold)).or_else(|| doubt(self.history)).or(late);
@@ -208,17 +210,25 @@ impl Told<'_, '_> {
         against_bound(self.history, self.rule, (round.first_sent, round.sure), round.event, calls)
     }
 
-    /// The requests sent from `t` after the fault on, to its end.
-    fn outage(&self, variant: &Variant, hold: Phase) -> Option<Outage> {
+    /// The requests sent from `t` after the fault on, to its end, of each client: each has a quota of its own.
+    fn outages(&self, variant: &Variant, hold: Phase) -> Vec<Outage> {
         let from = hold.from.saturating_add(nanos(self.scope.parameters.duration("t")));
-        let calls = || stream(self.history, streams::QUOTA).filter(|seen| (from..hold.to).contains(&seen.sent));
-        let begin = calls().map(|seen| seen.sent).min()?;
+        let mut clients: BTreeMap<Name, Vec<Seen<'_>>> = BTreeMap::new();
+        for seen in stream(self.history, streams::QUOTA).filter(|seen| (from..hold.to).contains(&seen.sent)) {
+            clients.entry(seen.asked.key).or_default().push(seen);
+        }
+        clients.into_values().filter_map(|calls| self.outage(variant, hold, calls)).collect()
+    }
+
+    /// What these requests of one client show.
+    fn outage(&self, variant: &Variant, hold: Phase, mut calls: Vec<Seen<'_>>) -> Option<Outage> {
+        let begin = calls.iter().map(|seen| seen.sent).min()?;
         // A replica that counts by itself began its window with the first of these: beyond it nothing is certain.
         let until = match self.window() {
             0 => hold.to,
             window => hold.to.min(begin.saturating_add(window / 100 * 85)),
         };
-        let calls: Vec<Seen<'_>> = calls().filter(|seen| seen.sent < until).collect();
+        calls.retain(|seen| seen.sent < until);
         let rule = Rule { fillings: self.rule.fillings.saturating_mul(variant.windows), ..*self.rule };
         let against = |wanted: Option<Name>| {
             let chosen = calls.iter().filter(move |seen| wanted.is_none_or(|name| seen.asked.target == name));
