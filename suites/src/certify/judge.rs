@@ -238,7 +238,8 @@ pub fn decide(mut record: RunRecord, histories: &[History], doubt: Option<&Strin
             let judged = |histories: &[&History]| {
                 let (deployment, scale) = (&deployment, record.scale);
                 let verdict = (known.check)(&Scope { parameters: &parameters, deployment, scale, histories });
-                let overloaded = histories.iter().find_map(|history| overloaded.get(history.experiment()));
+                // Of any that it reads: what excuses a run excuses a part of it.
+                let overloaded = read.iter().find_map(|history| overloaded.get(history.experiment()));
                 claims::busy::excused(known.on_busy_machine, verdict, overloaded)
             };
             let of_claim = |experiment: &&ExperimentRecord| claim.experiments.contains(&experiment.name);

@@ -303,19 +303,20 @@ impl Seen<'_> {
     }
 }
 
-/// The operations of `stream` in the order of their ids; none if the stream never occurred.
+/// The operations of `stream` in the order of their ids, up to where the story was cut; none if the stream never occurred.
 pub(crate) fn stream<'h>(history: &'h History, stream: &str) -> impl Iterator<Item = Seen<'h>> {
-    let wanted = history.name(stream);
+    let (wanted, end) = (history.name(stream), cut_at(history).unwrap_or(u64::MAX));
     let events = history.events();
     history.operations().iter().filter_map(move |view| {
         let asked = view.operation(events)?;
-        if Some(asked.stream) != wanted {
+        let sent = view.sent_at(events);
+        if Some(asked.stream) != wanted || sent > end {
             return None;
         }
         Some(Seen {
             view,
             asked,
-            sent: view.sent_at(events),
+            sent,
             outcome: view.outcome(events).filter(|(_, effect, _)| *effect != Effect::Unknown(Indefinite::Abandoned)),
             arrived: view.arrival(events).map(|(at, _)| at),
         })

@@ -80,7 +80,7 @@ const FAILOVER: Parameter = Parameter {
     name: "failover",
     default: Some(Value::Seconds(20.0)),
     min: 0.1,
-    max: 3600.0,
+    max: 600.0,
     words: &[],
     help: "from the loss of voters until those that are left serve and share again (IBM: a primary is missed for 10 s; twice that)",
 };

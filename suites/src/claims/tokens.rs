@@ -91,7 +91,7 @@ const TOK_03: Claim = Claim {
         name: "within",
         default: Some(Value::Seconds(5.0)),
         min: 0.1,
-        max: 3600.0,
+        max: 600.0,
         words: &[],
         help: "from the 200 of the revoke to the last accept at any replica of the cluster (default: ours; no vendor says it)",
     }],

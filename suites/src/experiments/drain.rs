@@ -33,6 +33,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const LONGEST_S: u32 = 12;
 /// How long a process is waited for: what DRN-01 allows (`stop`), and more, so that a late end is seen to be late.
 const PATIENCE: Duration = Duration::from_secs(35);
+const STOP: Duration = Duration::from_secs(30);
 /// Requests are in flight for so long when SIGTERM comes.
 const UNDER_WAY: Duration = Duration::from_millis(60);
 /// Pause between two requests of one client.
@@ -100,13 +101,16 @@ async fn end(lab: &Lab, route: &str, replica: &Replica) -> Result<(), LabError> 
     let in_flight = join_all(calls.map(|(seconds, target)| {
         let delay = lab.scaled(Duration::from_secs(u64::from(seconds)));
         let call = Call::new(IN_FLIGHT, target, route, &format!("client-{}", seconds % 5 + 1));
-        lab.call(call.answered_after(delay).timeout(delay + lab.scaled(PATIENCE).max(Duration::from_secs(2))))
+        lab.call(
+            call.answered_after(delay)
+                .timeout(delay + lab.stretched(PATIENCE, "stop", STOP).max(Duration::from_secs(2))),
+        )
     }));
     let stopped = async {
         lab.hold(UNDER_WAY).await?;
         lab.terminate(&replica.name).await?;
         lab.phase("hold", &replica.name);
-        if lab.wait_gone(&replica.name, lab.scaled(PATIENCE)).await?.is_none() {
+        if lab.wait_gone(&replica.name, lab.stretched(PATIENCE, "stop", STOP)).await?.is_none() {
             lab.note(format!("`{}` does not end: it is killed", replica.name));
             lab.kill(&replica.name).await?;
         }

@@ -9,6 +9,7 @@ use crate::claims::losses::{AGAIN, CLOSED, HUNG, KILLED, NOT_REPLACED, ON_NEW, R
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
 use gatecrash_engine::lab::{Active, Disk, Lab, LabError, LabOptions, Replica, Target, TrafficSpec};
+use gatecrash_model::Demands;
 use gatecrash_model::claim::Capability;
 use gatecrash_model::deployment::Deployment;
 use gatecrash_model::operation::stream;
@@ -18,7 +19,7 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
     name: REPLICA_LOSS,
     story: "a replica is killed, its successor is killed as soon as it serves, one hangs, one has its data port closed; the platform replaces each",
     needs: &[Capability::TwoReplicas, Capability::ReplicaFaults, Capability::NetworkFaults],
-    expected: |deployment, scale, _| expected(deployment, scale),
+    expected,
     options: |_| LabOptions { platform: true, ..LabOptions::default() },
     steps,
     run: |lab| story(lab).boxed(),
@@ -45,14 +46,15 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const LEAST_SAMPLE_EVERY: Duration = Duration::from_millis(100);
 const MOST_SAMPLE_EVERY: Duration = Duration::from_millis(250);
 
-fn expected(deployment: &Deployment, scale: f64) -> Duration {
+fn expected(deployment: &Deployment, scale: f64, demands: &Demands) -> Duration {
     let scaled = |duration: Duration, least: Duration| duration.mul_f64(scale).max(least);
-    let lost = deployment.platform.as_ref().map_or(PATIENCE * 3, |platform| {
+    let patience = demands.stretched(PATIENCE, "respawn", RESPAWN, scale);
+    let lost = deployment.platform.as_ref().map_or(patience * 3, |platform| {
         // Two that are dead, found in the middle of a period, and two that hang.
-        platform.probe_period * (1 + 2 * platform.probe_threshold)
+        (platform.probe_period * (1 + 2 * platform.probe_threshold)).mul_f64(scale)
     });
     let quiet = scaled(STEADY, LEAST_STEADY) + scaled(EVEN, LEAST_EVEN) + scaled(SETTLE, LEAST_SETTLE) * 2;
-    lost.mul_f64(scale) + quiet + Duration::from_secs(4)
+    lost + quiet + Duration::from_secs(4)
 }
 
 /// Who is killed again is the successor of the one that was killed: that step brings the first with it.

@@ -30,7 +30,8 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
         let at_provider = matches!(deployment.gateway.settings.get("revocation"), Some(Scalar::Text(word)) if word == "introspection");
         let long = deployment.sites.len() > 1 || at_provider;
         let longest = demands.stretched(OBSERVE, "observe", ASKED, scale);
-        let rounds = demands.stretched(ROUND, "TOK-03 within", ACCEPTED, scale) * 6;
+        let longest = longest.max(demands.stretched(CONVERGE, "TOK-04 within", CONVERGED, scale));
+        let rounds = demands.stretched(ROUND, "TOK-03 within", ACCEPTED, scale) * 2 + ROUND.mul_f64(scale) * 4;
         let observed = if long { longest.max(rounds) } else { rounds };
         observed + Duration::from_secs(6)
     },
@@ -61,6 +62,12 @@ fn steps(deployment: &Deployment) -> Vec<String> {
     named([REVOKE_IN_RESTART, RESTART_ONE, RESTART_ALL].into_iter().chain(wan))
 }
 
+/// How long other sites are watched at least.
+fn converging(lab: &Lab) -> Duration {
+    lab.stretched(CONVERGE, "TOK-04 within", CONVERGED)
+}
+
+/// How long the cluster is watched after a revocation. (Not after restarts: tokens do not live for ever.)
 fn round_of(lab: &Lab) -> Duration {
     lab.stretched(ROUND, "TOK-03 within", ACCEPTED)
 }
@@ -97,7 +104,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     let near: Vec<Watch> =
         [&at_first, &at_last, &in_restart].map(|token| Watch::start(&lab, &route, token, &cluster, fast)).into();
     let far = Watch::start(&lab, &route, &at_first, &elsewhere, slow);
-    lab.hold(round_of(&lab)).await?;
+    lab.hold(lab.scaled(ROUND)).await?;
 
     lab.phase("hold", REVOKE);
     let revoked_at = lab.now();
@@ -123,7 +130,7 @@ async fn story(lab: Lab) -> Result<(), LabError> {
         if lab.wants(variant) {
             lab.phase("hold", variant);
             restart(&lab, ended).await?;
-            lab.hold(round_of(&lab)).await?;
+            lab.hold(lab.scaled(ROUND)).await?;
         }
     }
     if lab.wants(WAN_CUT) {
@@ -135,7 +142,8 @@ async fn story(lab: Lab) -> Result<(), LabError> {
     load.stop().await;
     if !elsewhere.is_empty() {
         let watched = Duration::from_nanos(lab.now().saturating_sub(revoked_at));
-        lab.hold(lab.stretched(OBSERVE, "observe", ASKED).saturating_sub(watched)).await?;
+        let longest = lab.stretched(OBSERVE, "observe", ASKED).max(converging(&lab));
+        lab.hold(longest.saturating_sub(watched)).await?;
     }
 
     lab.phase("final-reads", "");
@@ -160,7 +168,7 @@ async fn cut_off(
     let Some(revoked) = token(lab, issuer).await? else { return Ok(()) };
     let everywhere: Vec<Replica> = cluster.iter().chain(elsewhere).cloned().collect();
     let watch = Watch::start(lab, route, &revoked, &everywhere, every);
-    lab.hold(round_of(lab) / 2).await?;
+    lab.hold(lab.scaled(ROUND / 2)).await?;
     lab.phase("inject", WAN_CUT);
     let links = elsewhere.iter().flat_map(|replica| lab.links(&replica.name, SHARED_STORE)).collect();
     let what = NetworkFault::Hold { direction: Direction::Both };
@@ -170,7 +178,7 @@ async fn cut_off(
     lab.hold(round_of(lab)).await?;
     lab.phase("heal", WAN_CUT);
     lab.heal(cut).await?;
-    lab.hold(lab.stretched(CONVERGE, "TOK-04 within", CONVERGED)).await?;
+    lab.hold(converging(lab)).await?;
     watch.stop().await;
     Ok(())
 }

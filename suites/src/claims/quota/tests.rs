@@ -434,9 +434,12 @@ struct Loss {
     heals: bool,
     steady: bool,
     proven: bool,
+    /// Clients that ask while the store is lost, where the gateway counts locally.
+    clients: u32,
 }
 
-const CLOSED: Loss = Loss { without: Without::Closed, takes_ms: 1, heals: true, steady: true, proven: true };
+const CLOSED: Loss =
+    Loss { without: Without::Closed, takes_ms: 1, heals: true, steady: true, proven: true, clients: 1 };
 
 /// Both histories of QUO-07 with every variant, each behaving as `loss`.
 fn losses(loss: Loss) -> [History; 2] {
@@ -483,7 +486,11 @@ fn one_loss(history: &mut HistoryBuilder, turn: u32, variant: &str, loss: Loss) 
     let begin = base + 4_100;
     history.takes_ns = loss.takes_ms * 1_000_000;
     match loss.without {
-        Without::Local => round(history, begin, &key("hold"), EVEN, 10, of_replica),
+        Without::Local => {
+            for client in 0..loss.clients {
+                round(history, begin, &format!("{}{}", key("hold"), "~".repeat(client as usize)), EVEN, 10, of_replica);
+            }
+        }
         Without::Enforced => round(history, begin, &key("hold"), EVEN, 10, one),
         Without::Open => round(history, begin, &key("hold"), EVEN, 100, one),
         Without::Closed | Without::Error => {
@@ -540,6 +547,16 @@ fn a_loss_that_is_told_again_is_judged_by_its_last_time() {
     }
     assert_eq!(judge(CLOSED, broken).observed(), Observed::Violated);
     assert_eq!(judge(CLOSED, Loss { steady: false, ..CLOSED }).observed(), Observed::Inconclusive);
+}
+
+#[test]
+fn each_client_has_a_quota_of_its_own_while_the_store_is_lost() {
+    for clients in [1, 2, 5] {
+        let verdict = judge_losses("local", Loss { without: Without::Local, clients, ..CLOSED });
+        assert_eq!(verdict.observed(), Observed::Holds, "{clients}: {verdict:?}");
+        let verdict = judge_losses("closed", Loss { without: Without::Local, clients, ..CLOSED });
+        assert_eq!(verdict.observed(), Observed::Violated, "{clients}: {verdict:?}");
+    }
 }
 
 fn mode(word: &str) -> Parameters {
@@ -691,6 +708,7 @@ mod properties {
             heals,
             steady,
             proven: true,
+            clients: 1,
         })
     }
 
