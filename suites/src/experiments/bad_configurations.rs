@@ -1,7 +1,7 @@
 //! The control plane answers with errors, nothing, half a configuration and nonsense, and publishes versions with one bad object in them; then a good one. Read by CFG-06.
 
 use super::canaries::{canaries, missing, traffic};
-use super::facts::{Shown, route, told, watch_all};
+use super::facts::{Shown, patience, route, told, watch_all};
 use crate::claims::configuration::{ABSENT, BAD_OBJECT, CHANGE, GUARDED, OPEN};
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
@@ -28,10 +28,6 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 };
 
 const STEADY: Duration = Duration::from_secs(10);
-/// How long a good version is waited for: what CFG-06 allows, and more, so that a late one is seen to be late.
-const PATIENCE: Duration = Duration::from_secs(75);
-/// What it is enough for.
-const WITHIN: Duration = Duration::from_secs(60);
 /// How often each replica is sure to have asked for its configuration in each variant.
 const POLLS: u32 = 3;
 /// Less would be too few requests.
@@ -125,8 +121,4 @@ async fn settle(lab: &Lab, replicas: &[Replica], variant: &str, bad: &[&str]) ->
     .await?;
     lab.phase("settle", variant);
     watch_all(lab, replicas, &[Shown::by(&mended, GUARDED)], patience(lab)).await
-}
-
-fn patience(lab: &Lab) -> Duration {
-    lab.stretched(PATIENCE, "within", WITHIN)
 }

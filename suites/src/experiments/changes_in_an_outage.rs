@@ -2,7 +2,7 @@
 //! all arrive afterwards? Read by CFG-05.
 
 use super::canaries::traffic;
-use super::facts::{Shown, route, told, watch_all};
+use super::facts::{Shown, patience, route, told, watch_all};
 use crate::claims::configuration::{ABSENT, GUARDED, OPEN};
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
@@ -32,10 +32,6 @@ const OUTAGE: Duration = Duration::from_secs(60);
 /// How long links are away and there again, and how often.
 const FLAP: Duration = Duration::from_secs(5);
 const FLAPS: u32 = 4;
-/// How long a change is waited for: what CFG-05 allows, and more, so that a late one is seen to be late.
-const PATIENCE: Duration = Duration::from_secs(75);
-/// What it is enough for.
-const WITHIN: Duration = Duration::from_secs(60);
 /// Whose contract is removed while the control plane is away.
 const REMOVED: &str = "late-1";
 
@@ -224,8 +220,4 @@ async fn until_valid(lab: &Lab, route: &str) -> Result<(), LabError> {
         lab.hold(Duration::from_millis(50)).await?;
     }
     Ok(())
-}
-
-fn patience(lab: &Lab) -> Duration {
-    lab.stretched(PATIENCE, "within", WITHIN)
 }

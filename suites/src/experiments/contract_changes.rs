@@ -1,6 +1,7 @@
 //! Contracts are added and removed while everything works; then the control plane is away, and those who
 //! have a contract must not notice. Read by CON-04, and by CON-03 for removed clients.
 
+use super::facts::patience;
 use crate::claims::contracts::CONTRACT_CHANGE;
 use crate::experiment::{Experiment, named};
 use futures::FutureExt;
@@ -30,10 +31,6 @@ pub(crate) const EXPERIMENT: Experiment = Experiment {
 /// How long the control plane is away: what CON-04 asks for by default, and a little more.
 const ASKED: Duration = Duration::from_secs(300);
 const OUTAGE: Duration = Duration::from_secs(305);
-/// How long a change is waited for: what CON-04 allows, and more, so that a late one is seen to be late.
-const PATIENCE: Duration = Duration::from_secs(75);
-/// What it is enough for.
-const WITHIN: Duration = Duration::from_secs(60);
 /// Clients whose contracts come and go.
 const CLIENTS: [&str; 2] = ["late-1", "late-2"];
 /// Uses of a changing client a second at each replica.
@@ -126,8 +123,4 @@ async fn until_all(lab: &Lab, route: &str, client: &str, credential: Credential)
         lab.hold(Duration::from_secs_f64(1.0 / POLLS_PER_S)).await?;
     }
     Ok(())
-}
-
-fn patience(lab: &Lab) -> Duration {
-    lab.stretched(PATIENCE, "within", WITHIN)
 }

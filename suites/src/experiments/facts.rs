@@ -12,6 +12,15 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Looks after a replica gave all new answers, so that one that goes back is seen.
 const LOOKS_AFTER: u32 = 12;
 
+/// How long a change is waited for: what CFG-05, CFG-06 and CON-04 allow, and more, so that a late one is seen to be late.
+const PATIENCE: Duration = Duration::from_secs(75);
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a change is waited for, longer where a profile gives a gateway longer (`within`).
+pub(super) fn patience(lab: &Lab) -> Duration {
+    lab.stretched(PATIENCE, "within", WITHIN)
+}
+
 /// What a request is to be answered once a change is in force.
 #[derive(Clone, Debug)]
 pub(super) struct Shown {

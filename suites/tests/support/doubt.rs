@@ -66,20 +66,12 @@ fn cut(history: &History, moment: u64) -> History {
     let mut open = BTreeSet::new();
     let mut faults = BTreeSet::new();
     for event in &before {
-        match event.kind {
-            EventKind::Invoked { op, .. } => drop(open.insert(op)),
-            EventKind::Completed { op, .. } => drop(open.remove(&op)),
-            EventKind::Fault { fault, .. } => drop(faults.insert(fault)),
-            EventKind::Arrived { .. }
-            | EventKind::Recorded { .. }
-            | EventKind::Phase { .. }
-            | EventKind::Mark { .. }
-            | EventKind::Replica { .. }
-            | EventKind::Contact { .. }
-            | EventKind::Gap { .. }
-            | EventKind::Late { .. }
-            | EventKind::Note { .. }
-            | EventKind::End => {}
+        if let EventKind::Invoked { op, .. } = event.kind {
+            open.insert(op);
+        } else if let EventKind::Completed { op, .. } = event.kind {
+            open.remove(&op);
+        } else if let EventKind::Fault { fault, .. } = event.kind {
+            faults.insert(fault);
         }
     }
     // What comes then, healing and removing, takes as long as it does.
